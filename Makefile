@@ -18,7 +18,7 @@ EXTRAS ?=
 ARGS ?=
 TESTS ?= -n logical --maxprocesses 4
 
-BIN := $(VENV)/bin
+BIN := $(abspath $(VENV))/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL = $(PIP) install --quiet --requirement $(VENV)/.extras
 
@@ -27,7 +27,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 VECLIB_
 export MPLBACKEND ?= Agg
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs bench clean FORCE
+.PHONY: help demo test lint docs bench bench-check clean FORCE
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -47,9 +47,11 @@ lint: $(VENV)/.lint
 docs: $(VENV)/.docs
 	$(ONE_THREAD) $(BIN)/python -m sphinx -b html -W --keep-going docs docs/_build/html
 
-bench: $(VENV)/.bench
-	cd asv_benchmarks && $(ONE_THREAD) ../$(BIN)/asv check --environment existing:../$(BIN)/python
+bench: bench-check
 	$(ONE_THREAD) $(BIN)/python asv_benchmarks/compare.py
+
+bench-check: $(VENV)/.bench
+	cd asv_benchmarks && $(ONE_THREAD) $(BIN)/asv check --environment existing:$(BIN)/python
 
 clean:
 	rm -rf docs/_build docs/gallery docs/api/generated docs/sg_execution_times.rst
