@@ -1,0 +1,41 @@
+"""Numerical linear algebra with certificates, on any array library, in bounded memory.
+
+The rooms are loaded at first use::
+
+    import linalgkit
+    linalgkit.streaming.top_eigenvector(X)
+
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from linalgkit._core.validation import AccuracyWarning, NotFittedError
+
+if TYPE_CHECKING:
+    from linalgkit import datasets, plotting, streaming
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccuracyWarning",
+    "NotFittedError",
+    "__version__",
+    "datasets",
+    "plotting",
+    "streaming",
+]
+
+_ROOMS = frozenset({"datasets", "plotting", "streaming"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"linalgkit.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
