@@ -1,0 +1,130 @@
+"""The rivals measured in ``asv_benchmarks`` reach the errors that theory predicts for them.
+
+The rows are Gaussian, of variance R along one direction and 1 across d - 1 others. Errors are
+sin^2 of the angle to the top eigenvector of the very same rows (from ``eigh``), in units of
+s = (d - 1) / (n R), the statistical error of the sample's own eigenvector for large R. A method
+that averages with rate c / t then has error s (c^2 / (2 c - 1) - 1), and one that sees only the
+last share f of the rows has s (1 - f) / f.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+from asv_benchmarks import peers
+
+N, D, R = 12000, 200, 64.0
+UNIT = (D - 1) / (N * R)
+
+
+def spiked(n: int, d: int, variances: list[float], seed: int) -> np.ndarray:
+    """Rows with the given variances along random orthonormal directions and 1 elsewhere."""
+    rng = np.random.default_rng(seed)
+    V = np.linalg.qr(rng.standard_normal((d, len(variances))))[0]
+    X = rng.standard_normal((n, d))
+    return X + (X @ V * (np.sqrt(variances) - 1.0)) @ V.T
+
+
+def top_eigenvectors(X: np.ndarray, k: int) -> np.ndarray:
+    """The exact answer, eigenvalues descending."""
+    return np.linalg.eigh(X.T @ X)[1][:, ::-1][:, :k]
+
+
+def sin2(Q: np.ndarray, V: np.ndarray) -> float:
+    """Squared sine of the largest angle between the column spaces."""
+    return 1.0 - float(np.linalg.svd(V.T @ Q, compute_uv=False).min()) ** 2
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    return spiked(N, D, [R], seed=0)
+
+
+@pytest.fixture(scope="module")
+def exact(rows: np.ndarray) -> np.ndarray:
+    return top_eigenvectors(rows, 1)
+
+
+def ada_oja_error(block_rows: int) -> float:
+    """Stationary error of Oja's rule at the last rate 1 / |G| sqrt(t), per unit of variance."""
+    norm2 = R**2 * (1 + 2 / block_rows) + (D - 1) * R / block_rows
+    rate = 1.0 / np.sqrt(norm2 * (N // block_rows))
+    return (D - 1) * R / (2 * block_rows * (R - 1)) * rate
+
+
+PREDICTED = {
+    "ccipca": UNIT * (9 / 5 - 1),
+    "fsm": UNIT * (4 / 3 - 1),
+    "block-power": UNIT * 11,
+    "ada-oja-10": ada_oja_error(10),
+    "ada-oja-256": ada_oja_error(256),
+}
+
+
+@pytest.mark.parametrize("name", PREDICTED)
+def test_error_is_the_one_theory_predicts(name, rows, exact):
+    error = sin2(peers.run(name, rows), exact)
+    assert PREDICTED[name] / 2 < error < PREDICTED[name] * 2
+
+
+@pytest.mark.parametrize("name", ["history-pca-10", "history-pca-256"])
+def test_methods_with_a_summary_are_far_closer_than_the_statistical_error(name, rows, exact):
+    assert sin2(peers.run(name, rows), exact) < 0.1 * UNIT
+
+
+@pytest.mark.parametrize("name", ["incremental-pca", "incremental-pca-256"])
+def test_incremental_pca_is_far_closer_than_the_statistical_error(name):
+    X = spiked(3000, 60, [R], seed=1)
+    assert sin2(peers.run(name, X), top_eigenvectors(X, 1)) < 0.1 * 59 / (3000 * R)
+
+
+def test_frequent_directions_keeps_its_deterministic_bound():
+    X = spiked(3000, 60, [64.0, 30.0, 10.0], seed=3)
+    sketch = peers.FrequentDirections(3, sketch_rows=12).partial_fit(X)
+    sketch._shrink()
+    lost = X.T @ X - sketch._buffer.T @ sketch._buffer
+    eigenvalues = np.linalg.eigvalsh(X.T @ X)[::-1]
+    bounds = [eigenvalues[k:].sum() / (12 - k) for k in range(12)]
+    assert np.linalg.eigvalsh(lost).min() > -1e-9 * eigenvalues[0]
+    assert np.linalg.norm(lost, 2) <= min(bounds) * (1 + 1e-12)
+
+
+def test_frequent_directions_is_exact_below_its_rank():
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((500, 4)) @ rng.standard_normal((4, 40))
+    assert sin2(peers.run("frequent-directions", X, 2), top_eigenvectors(X, 2)) < 1e-12
+
+
+@pytest.mark.parametrize("name", peers.NAMES)
+def test_several_components_are_found(name):
+    X = spiked(6000, 40, [400.0, 200.0, 100.0], seed=7)
+    Q = peers.run(name, X, 3)
+    assert Q.shape == (40, 3)
+    np.testing.assert_allclose(Q.T @ Q, np.eye(3), atol=1e-10)
+    assert sin2(Q, top_eigenvectors(X, 3)) < 0.02
+
+
+@pytest.mark.parametrize("name", peers.NAMES)
+def test_answer_does_not_depend_on_the_cuts(name):
+    X = spiked(1500, 20, [9.0, 4.0], seed=11)
+    whole = peers.run(name, X, 2)
+    pieces = peers.make(name, 1500, 2)
+    for part in np.split(X, [1, 4, 300, 301, 900]):
+        pieces.partial_fit(part)
+    np.testing.assert_allclose(np.abs(pieces.components()), np.abs(whole), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", peers.NAMES)
+def test_rows_are_left_as_they_were(name):
+    X = spiked(600, 20, [9.0], seed=17)
+    before = X.copy()
+    peers.run(name, X, 2)
+    np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.skipif(not peers.has_gensim(), reason="gensim is optional")
+def test_lsi_finds_the_top_eigenvector():
+    X = spiked(1000, 30, [64.0], seed=13)
+    assert sin2(peers.run("lsi", X), top_eigenvectors(X, 1)) < 1e-3
