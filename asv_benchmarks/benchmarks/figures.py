@@ -1,0 +1,116 @@
+"""The figures that linalgkit promises, in one place: `compare.py` and the manual read them here.
+
+Every figure is a number that less is better for: an error, or a ratio method / rival of times
+or bytes taken in one process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a benchmark must measure at most.
+
+    ``benchmark`` is "module.Class.track_name"; ``params`` picks one set of its parameters, None
+    takes each in turn. ``times_faster`` shows a ratio as its inverse. ``minutes`` marks what
+    only `compare.py --long` runs.
+    """
+
+    what: str
+    benchmark: str
+    limit: float
+    params: tuple[Any, ...] | None = None
+    times_faster: bool = False
+    minutes: bool = False
+
+    def show(self, value: float) -> str:
+        """Write a value the way the promise is worded."""
+        if self.times_faster:
+            return f"{1.0 / value:.3g}x faster"
+        return f"{value:.3g}"
+
+    @property
+    def asked(self) -> str:
+        """The promise in words."""
+        if self.times_faster:
+            return f">= {1.0 / self.limit:.3g}x faster"
+        return f"<= {self.limit:.3g}"
+
+    def met(self, value: float) -> bool:
+        """Tell whether a measured value keeps the promise."""
+        return value <= self.limit
+
+
+def _speed(method: str, peer: str, times: float) -> Figure:
+    return Figure(
+        f"time, {method} against {peer}, n=60000 d=1000 k=1 gap 3.15",
+        "streaming_eigenvectors.Speed.track_ratio_to_peer",
+        1.0 / times,
+        (method, peer),
+        times_faster=True,
+        minutes=peer == "incremental-pca",
+    )
+
+
+STREAMING_EIGENVECTORS = (
+    Figure(
+        "error over that of the best peer, portfolio",
+        "streaming_eigenvectors.Accuracy.track_ratio_to_peer",
+        1.5,
+    ),
+    Figure(
+        "largest error over all orders, heavy rows",
+        "streaming_eigenvectors.HeavyRows.track_error",
+        1e-3,
+    ),
+    _speed("block-power", "incremental-pca-256", 60.0),
+    _speed("portfolio", "incremental-pca-256", 15.0),
+    _speed("block-power", "incremental-pca", 100.0),
+    _speed("portfolio", "incremental-pca", 30.0),
+    Figure(
+        "error over that of incremental-pca-256, same data",
+        "streaming_eigenvectors.Speed.track_error_ratio_to_batch_256",
+        1.0,
+    ),
+    Figure(
+        "time, block-power with 2 columns over one pass X @ z",
+        "streaming_eigenvectors.OnePass.track_ratio_to_limit",
+        2.0,
+    ),
+    Figure(
+        "time, block-power over a pair of matrix products",
+        "streaming_eigenvectors.GemmPair.track_ratio_to_limit",
+        1.3,
+    ),
+    Figure(
+        "time, portfolio over a pair of matrix products",
+        "streaming_eigenvectors.PortfolioPair.track_ratio_to_limit",
+        1.3,
+    ),
+    Figure(
+        "peak memory over 8 d (2 q + h + b) bytes",
+        "streaming_eigenvectors.Memory.track_ratio_to_formula",
+        1.25,
+    ),
+    Figure(
+        "relative change of the peak from 1e5 to 1e7 rows",
+        "streaming_eigenvectors.Memory.track_growth",
+        0.01,
+        minutes=True,
+    ),
+    Figure(
+        "relative error of the reported gap",
+        "streaming_eigenvectors.Gap.track_error",
+        0.10,
+    ),
+    Figure(
+        "seconds that `import linalgkit` takes beyond NumPy and SciPy",
+        "import_time.ImportTime.track_seconds",
+        0.1,
+    ),
+)
+
+FIGURES = STREAMING_EIGENVECTORS
