@@ -1,0 +1,122 @@
+"""Every kernel in all its forms side by side; the seconds of compiling are tracked apart.
+
+A kernel joins by one entry in `CASES`: a function that makes its arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _base
+
+B, D = 256, 1000
+FORMS = ("portable", "numba", "cupy")
+
+
+def _normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape)
+
+
+CASES: dict[str, Callable[[], tuple[Any, ...]]] = {
+    "row_norms_squared": lambda: (_normal(B, D),),
+    "normal_product": lambda: (_normal(B, D), _normal(D, 2)),
+    "normal_product_norms": lambda: (_normal(B, D), _normal(D, 2)),
+}
+
+
+def namespace(form: str) -> Any:
+    """Return the array namespace whose arrays a form takes."""
+    from linalgkit._core import array
+
+    if form != "cupy":
+        return array.array_namespace(np.zeros(1))
+    import cupy
+
+    return array.array_namespace(cupy.zeros(1))
+
+
+def moved(arguments: tuple[Any, ...], form: str) -> tuple[Any, ...]:
+    """Copy the arrays among the arguments to the device of a form."""
+    if form != "cupy":
+        return arguments
+    import cupy
+
+    return tuple(cupy.asarray(a) if isinstance(a, np.ndarray) else a for a in arguments)
+
+
+class Forms(_base.Measured):
+    """Time of each form, and its ratio to the portable form on the same arrays."""
+
+    param_names = ("kernel", "form")
+    params = (tuple(CASES), FORMS)
+
+    def prepare(self, kernel: str, form: str) -> None:
+        from linalgkit import _kernels
+
+        chosen = _kernels.registered()[kernel]
+        forms = chosen.forms()
+        arguments = CASES[kernel]()
+        if form not in forms or not chosen.supports(form, *arguments):
+            raise NotImplementedError(f"{kernel} has no {form} form here")
+        self.xp, self.arguments = namespace(form), moved(arguments, form)
+        self.form, self.portable = forms[form], forms["portable"]
+
+    def warm(self) -> None:
+        self.run()
+
+    def run(self) -> Any:
+        """Call the form."""
+        return self.form(self.xp, *self.arguments)
+
+    def run_portable(self) -> Any:
+        """Call the portable form on the same arrays."""
+        return self.portable(self.xp, *self.arguments)
+
+    def time_form(self, kernel: str, form: str) -> None:
+        _base.wait_for(self.run())
+
+    def track_ratio_to_portable(self, kernel: str, form: str) -> float:
+        calls = {"form": self.run, "portable": self.run_portable}
+        seconds = _base.interleaved(calls, 15)
+        return seconds["form"] / seconds["portable"]
+
+
+def first_call_seconds(kernel: str) -> float:
+    """Seconds of a kernel's first call beyond its second; for the script below."""
+    from linalgkit import _kernels
+
+    form = _kernels.registered()[kernel].forms()["numba"]
+    arguments = CASES[kernel]()
+    xp = namespace("numba")
+    first, second = (_base.clock(lambda: form(xp, *arguments)) for _ in range(2))
+    return first - second
+
+
+class Compile:
+    """Seconds that Numba takes to compile a kernel, with an empty cache in a new interpreter."""
+
+    timeout = 120
+    unit = "seconds"
+    param_names = ("kernel",)
+    params = (tuple(CASES),)
+
+    def track_seconds(self, kernel: str) -> float:
+        script = f"from benchmarks import kernels; print(kernels.first_call_seconds({kernel!r}))"
+        with tempfile.TemporaryDirectory() as cache:
+            done = subprocess.run(
+                [sys.executable, "-c", script],
+                check=True,
+                capture_output=True,
+                text=True,
+                cwd=Path(__file__).resolve().parents[1],
+                env={**os.environ, "NUMBA_CACHE_DIR": cache},
+            )
+        return float(done.stdout)
