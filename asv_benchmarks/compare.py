@@ -3,6 +3,7 @@
     python asv_benchmarks/compare.py                the published sizes, some minutes
     python asv_benchmarks/compare.py --quick        small sizes: does it run, not a verdict
     python asv_benchmarks/compare.py --long         also 1e7 rows and the slowest peer
+    python asv_benchmarks/compare.py --peers        the errors of every peer in every regime
 
 The figures stand in `benchmarks/figures.py`. Ratios are medians of runs interleaved in this one
 process on one thread.
@@ -46,6 +47,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="small sizes: a trial, not a verdict")
     size.add_argument("--long", action="store_true", help="also what takes many minutes")
+    parser.add_argument("--peers", action="store_true", help="the errors of all peers instead")
     parser.add_argument("--only", default="", metavar="TEXT", help="figures whose name has TEXT")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table there too")
     return parser.parse_args(arguments)
@@ -84,6 +86,28 @@ def measure(figure: Figure) -> Iterator[Row]:
         yield Row(what, figure.asked, figure.show(value), figure.met(value))
 
 
+def figure_lines(options: argparse.Namespace) -> Iterator[tuple[str, bool]]:
+    """Yield the lines of the table of figures, each with whether its promise is kept."""
+    yield "| figure | asked | measured | kept |\n|---|---|---|---|", True
+    for figure in chosen(options):
+        for row in measure(figure):
+            yield str(row), row.met
+
+
+def peer_lines() -> Iterator[tuple[str, bool]]:
+    """Yield the lines of a table of errors: a row a regime, a column a method."""
+    from benchmarks import streaming_eigenvectors as module
+
+    names = module.RIVALS + module.OTHERS
+    yield f"| stream | portfolio | {' | '.join(names)} |\n|---{'|---' * (len(names) + 1)}|", True
+    for (regime,) in itertools.product(*module.Accuracy.params):
+        case = module.Accuracy()
+        case.setup(regime)
+        errors = case.errors(names)
+        case.teardown(regime)
+        yield f"| {regime} | {' | '.join(f'{e:.1e}' for e in errors.values())} |", True
+
+
 def processor() -> str:
     """Name the processor as Linux knows it, else as Python does."""
     info = Path("/proc/cpuinfo")
@@ -102,12 +126,11 @@ def versions() -> Iterator[str]:
 
 
 def heading(options: argparse.Namespace) -> str:
-    """Write what the figures were measured on, and the head of the table."""
+    """Write what the figures were measured on."""
     sizes = "small sizes: a trial, not a verdict" if options.quick else "published sizes"
     machine = f"{processor()}, {os.cpu_count()} cores, one thread used, {platform.system()}"
     software = ", ".join([f"Python {platform.python_version()}", *versions()])
-    table = "| figure | asked | measured | kept |\n|---|---|---|---|"
-    return f"{machine}; {software}; {sizes}.\n\n{table}"
+    return f"{machine}; {software}; {sizes}.\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -117,11 +140,10 @@ def main(arguments: list[str] | None = None) -> int:
     lines = [heading(options)]
     print(lines[0], flush=True)
     broken = False
-    for figure in chosen(options):
-        for row in measure(figure):
-            print(row, flush=True)
-            lines.append(str(row))
-            broken |= not row.met
+    for line, kept in peer_lines() if options.peers else figure_lines(options):
+        print(line, flush=True)
+        lines.append(line)
+        broken |= not kept
     if options.output:
         options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return int(broken and not options.quick)
