@@ -1,0 +1,26 @@
+"""Kernels: one name, up to three forms (portable array API, Numba, CuPy)."""
+
+from __future__ import annotations
+
+from linalgkit._kernels._kernel import Kernel, cupy_available, numba_available, registered
+from linalgkit._kernels.dense import normal_product, normal_product_norms, row_norms_squared
+from linalgkit._kernels.ladder import ladder_solve
+from linalgkit._kernels.sparse import (
+    csr_normal_product,
+    csr_normal_product_norms,
+    csr_row_norms_squared,
+)
+
+__all__ = [
+    "Kernel",
+    "csr_normal_product",
+    "csr_normal_product_norms",
+    "csr_row_norms_squared",
+    "cupy_available",
+    "ladder_solve",
+    "normal_product",
+    "normal_product_norms",
+    "numba_available",
+    "registered",
+    "row_norms_squared",
+]

@@ -1,0 +1,243 @@
+"""Fused normal product: each row is read once from memory.
+
+Rows are taken four at a time, which stay in the first-level cache (32 KiB at d = 1000) between
+the inner products and the update of `D`; every pair of columns is one visit. What this adds to
+the plain loop, with the time against one pass ``X @ z`` on one thread (n = 60000, d = 1000,
+two columns, Zen 5):
+
+1. four rows at a time share the loads of `Z` and `D`;
+2. all sums in float64, also for float32 data;
+3. the next four rows are prefetched while these are worked on, in bursts of a few cache lines,
+   because the hardware stops reading ahead while the loop runs in cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from linalgkit._core.array import Array, Namespace
+from linalgkit._kernels.numba_forms.jit import inline, jit, prefetch
+
+_REAL = {"f": np.float32, "d": np.float64, "F": np.float32, "D": np.float64}
+_LINE = 64  # bytes
+_DOT_CHUNK = 32 * _LINE  # bytes of a row between two bursts of prefetches
+_UPDATE_CHUNK = 8 * _LINE
+
+# Indices are unsigned: Numba then leaves out the test for negative ones, which would keep the
+# loops from being vectorised.
+_U = np.uintp
+_0, _1, _2 = _U(0), _U(1), _U(2)
+
+
+@inline
+def _prefetch_two(flat: Any, start: Any, stride: Any, width: Any, step: Any) -> None:
+    """Prefetch pieces of two rows."""
+    for j in range(_0, width, step):
+        prefetch(flat, start + j)
+    for j in range(_0, width, step):
+        prefetch(flat, start + stride + j)
+
+
+@inline
+def _dot_four(flat: Any, s0: Any, stride: Any, d: Any, W: Any, k: Any, ahead: Any) -> Any:
+    """Return four rows' products with columns `k`, `k + 1` of `W` and with themselves."""
+    step = _U(_LINE // flat.itemsize)
+    chunk = _U(_DOT_CHUNK // flat.itemsize)
+    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = n0 = n1 = n2 = n3 = 0.0
+    k1 = k + _1
+    s1 = s0 + stride
+    s2 = s1 + stride
+    s3 = s2 + stride
+    for c in range(_0, d, chunk):
+        end = min(d, c + chunk)
+        if ahead > _0:
+            _prefetch_two(flat, s0 + ahead + c, stride, end - c, step)
+        for j in range(c, end):
+            u = W[k, j]
+            v = W[k1, j]
+            x0 = np.float64(flat[s0 + j])
+            x1 = np.float64(flat[s1 + j])
+            x2 = np.float64(flat[s2 + j])
+            x3 = np.float64(flat[s3 + j])
+            a0 += x0 * u
+            a1 += x1 * u
+            a2 += x2 * u
+            a3 += x3 * u
+            b0 += x0 * v
+            b1 += x1 * v
+            b2 += x2 * v
+            b3 += x3 * v
+            n0 += x0 * x0
+            n1 += x1 * x1
+            n2 += x2 * x2
+            n3 += x3 * x3
+    return a0, a1, a2, a3, b0, b1, b2, b3, n0, n1, n2, n3
+
+
+@inline
+def _update_four(
+    flat: Any, s0: Any, stride: Any, d: Any, D: Any, k: Any, p: Any, ahead: Any
+) -> None:
+    """Add four rows, weighted by the first eight numbers of `p`, to rows `k`, `k + 1` of `D`."""
+    step = _U(_LINE // flat.itemsize)
+    chunk = _U(_UPDATE_CHUNK // flat.itemsize)
+    k1 = k + _1
+    s1 = s0 + stride
+    s2 = s1 + stride
+    s3 = s2 + stride
+    for c in range(_0, d, chunk):
+        end = min(d, c + chunk)
+        if ahead > _0:
+            _prefetch_two(flat, s2 + ahead + c, stride, end - c, step)
+        for j in range(c, end):
+            x0 = np.float64(flat[s0 + j])
+            x1 = np.float64(flat[s1 + j])
+            x2 = np.float64(flat[s2 + j])
+            x3 = np.float64(flat[s3 + j])
+            D[k, j] += (x0 * p[0] + x1 * p[1]) + (x2 * p[2] + x3 * p[3])
+            D[k1, j] += (x0 * p[4] + x1 * p[5]) + (x2 * p[6] + x3 * p[7])
+
+
+@inline
+def _one_row(flat: Any, s: Any, d: Any, W: Any, D: Any, k: Any) -> Any:
+    """Return a row's products with columns `k`, `k + 1` and itself; update `D` with it."""
+    a = b = n = 0.0
+    k1 = k + _1
+    for j in range(_0, d):
+        x = np.float64(flat[s + j])
+        a += x * W[k, j]
+        b += x * W[k1, j]
+        n += x * x
+    for j in range(_0, d):
+        x = np.float64(flat[s + j])
+        D[k, j] += x * a
+        D[k1, j] += x * b
+    return a, b, n
+
+
+@inline
+def _sweep(flat: Any, first: int, stride: int, W: Any, P: Any, D: Any, norms: Any) -> None:
+    """Write ``P = X W^T`` and the squared norms, and add ``P^T X`` to `D`.
+
+    Row `i` of `X` is ``flat[first + i * stride :][:d]``; `W`, `D` are (m, d) float64, m even.
+    `P` may have a column less.
+    """
+    m, d = W.shape
+    q = P.shape[1]
+    b = norms.size
+    tiled = b - b % 4
+    row = _U(stride)  # a negative stride wraps around, as do the sums that it enters
+    for i in range(0, tiled, 4):
+        start = _U(first + i * stride)
+        for k in range(0, m, 2):
+            ahead = _U(4 * stride) if k == 0 else _0
+            p = _dot_four(flat, start, row, _U(d), W, _U(k), ahead)
+            _update_four(flat, start, row, _U(d), D, _U(k), p, ahead)
+            P[i, k], P[i + 1, k], P[i + 2, k], P[i + 3, k] = p[:4]
+            if k + 1 < q:
+                P[i, k + 1], P[i + 1, k + 1], P[i + 2, k + 1], P[i + 3, k + 1] = p[4:8]
+            norms[i], norms[i + 1], norms[i + 2], norms[i + 3] = p[8:]
+    for i in range(tiled, b):
+        for k in range(0, m, 2):
+            p0, p1, norms[i] = _one_row(flat, _U(first + i * stride), _U(d), W, D, _U(k))
+            P[i, k] = p0
+            if k + 1 < q:
+                P[i, k + 1] = p1
+
+
+@jit
+def _fused_real(flat: Any, first: int, stride: int, Z: Any, P: Any, D: Any, norms: Any) -> None:
+    """Write ``P = X Z``, ``D = X^T P`` and the squared row norms for real data."""
+    d, q = Z.shape
+    W = np.zeros((q + q % 2, d))
+    W[:q] = Z.T
+    total = np.zeros(W.shape)
+    _sweep(flat, first, stride, W, P, total, norms)
+    D[:] = total[:q].T
+
+
+@jit
+def _fused_complex(flat: Any, first: int, stride: int, Z: Any, P: Any, D: Any, norms: Any) -> None:
+    """Write the same for complex data, given and returned as interleaved real numbers.
+
+    With ``z = a + i b`` the product of a row with `z` has the real part ``x . (a, -b)`` and the
+    imaginary part ``x . (b, a)``, interleaved: a column of `Z` is two real columns of twice the
+    length. With ``u = sum x Re(p)`` and ``v = sum x Im(p)``, interleaved likewise, the sum of
+    ``conj(x) p`` has real parts ``u_even + v_odd`` and imaginary parts ``v_even - u_odd``.
+    No flop and no byte is added to those of complex arithmetic.
+    """
+    d, m = Z.shape
+    W = np.empty((m, 2 * d))
+    for j in range(d):
+        for k in range(0, m, 2):
+            W[k, 2 * j] = W[k + 1, 2 * j + 1] = Z[j, k]
+            W[k + 1, 2 * j] = Z[j, k + 1]
+            W[k, 2 * j + 1] = -Z[j, k + 1]
+    total = np.zeros(W.shape)
+    _sweep(flat, first, stride, W, P, total, norms)
+    for j in range(d):
+        for k in range(0, m, 2):
+            D[j, k] = total[k, 2 * j] + total[k + 1, 2 * j + 1]
+            D[j, k + 1] = total[k + 1, 2 * j] - total[k, 2 * j + 1]
+
+
+@jit
+def _square_rows(flat: Any, first: int, stride: int, d: int, norms: Any) -> None:
+    """Write the squared norms of the rows ``flat[first + i * stride :][:d]``."""
+    for i in range(norms.size):
+        start = _U(first + i * stride)
+        total = 0.0
+        for j in range(_0, _U(d)):
+            x = np.float64(flat[start + j])
+            total += x * x
+        norms[i] = total
+
+
+def _flatten(X: Array) -> tuple[Array, int, int]:
+    """Return the memory of `X` as a read-only 1-D real array, the first row's place, the stride.
+
+    Rows may lie any distance apart, backwards or on one another. Always read-only, so that one
+    compiled function serves writeable and read-only data.
+    """
+    real = np.asarray(X).view(_REAL[X.dtype.char])
+    stride = real.strides[0] // real.itemsize
+    if real.flags.c_contiguous:
+        flat = real.reshape(-1)
+        flat.flags.writeable = False
+        return flat, 0, stride
+    low = real if stride >= 0 else real[::-1, :]
+    span = (real.shape[0] - 1) * abs(stride) + real.shape[1]
+    flat = np.lib.stride_tricks.as_strided(low, (span,), (real.itemsize,), writeable=False)
+    return flat, max(0, -stride) * (real.shape[0] - 1), stride
+
+
+def normal_product_norms(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Array, Array]:
+    """Return ``X Z``, ``X^H X Z`` and the squared row norms in one pass over `X`."""
+    flat, first, stride = _flatten(X)
+    (b, d), q = X.shape, Z.shape[1]
+    P = np.empty((b, q), dtype=X.dtype)
+    norms = np.empty(b)
+    if X.dtype.kind == "c":
+        D = np.empty((d, q), dtype=np.complex128)
+        reals = [A.view(_REAL[A.dtype.char]) for A in (np.array(Z, D.dtype, order="C"), P, D)]
+        _fused_complex(flat, first, stride, *reals, norms)
+    else:
+        D = np.empty((d, q))
+        _fused_real(flat, first, stride, np.array(Z, D.dtype, order="C"), P, D, norms)
+    return P, D, norms
+
+
+def normal_product(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Array]:
+    """Return ``X Z`` and ``X^H X Z`` in one pass over `X`."""
+    P, D, _ = normal_product_norms(xp, X, Z)
+    return P, D
+
+
+def row_norms_squared(xp: Namespace, X: Array) -> Array:
+    """Return the squared row norms of `X`."""
+    norms = np.empty(X.shape[0])
+    flat, first, stride = _flatten(X)
+    _square_rows(flat, first, stride, X.shape[1] * (X.itemsize // flat.itemsize), norms)
+    return norms
