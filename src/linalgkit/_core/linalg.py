@@ -7,7 +7,8 @@ Small decompositions in descending order, with signs fixed, that behave alike on
     V, lam = psd_nystrom(S @ Z, Z)      # fixed-rank picture of a positive semi-definite S
 
 Scaling by powers of two lies in :mod:`linalgkit._core.scaling`, factorisations in
-:mod:`linalgkit._core.triangular`; their names are importable from here.
+:mod:`linalgkit._core.triangular` and :mod:`linalgkit._core.qr`; their names are importable
+from here.
 """
 
 from __future__ import annotations
@@ -29,18 +30,14 @@ from linalgkit._core.array import (
     matmul_h,
     widest_dtype,
 )
+from linalgkit._core.qr import LstsqSolution, cholesky_qr2, lstsq, qr_positive, tsqr
 from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
 from linalgkit._core.triangular import (
-    LstsqSolution,
     NotPositiveDefiniteError,
     SingularMatrixError,
     cholesky,
-    cholesky_qr2,
-    lstsq,
-    qr_positive,
     safe_cholesky,
     solve_triangular,
-    tsqr,
 )
 
 __all__ = [
