@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-LIBRARIES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
+from linalgkit._core.array import LIBRARIES
+
 DTYPES = ("float32", "float64", "complex64", "complex128")
 
 #: Devices on which each library can lie.

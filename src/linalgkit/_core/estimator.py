@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from linalgkit._core.array import Array, is_sparse, library_of, to_numpy
+from linalgkit._core.array import LIBRARIES, Array, is_sparse, library_of, to_numpy
 from linalgkit._core.validation import check_array_2d, require_fitted
 
 #: Checks of scikit-learn that contradict the library, with the reason; pass it to
@@ -322,14 +322,11 @@ def as_array(X: Any) -> Any:
     """
     if isinstance(X, (list, tuple)):
         return np.asarray(X)
-    if is_sparse(X) or hasattr(X, "chunks") or library_of(X) in _KNOWN:
+    if is_sparse(X) or hasattr(X, "chunks") or library_of(X) in LIBRARIES:
         return X
     if hasattr(X, "to_numpy"):
         return X.to_numpy()
     return np.asarray(X) if hasattr(X, "__array__") else _refuse(X)
-
-
-_KNOWN = ("numpy", "cupy", "torch", "jax", "array_api_strict")
 
 
 def _refuse(X: object) -> Any:
