@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from . import _base
 
@@ -25,10 +26,23 @@ def _normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape)
 
 
+def _sparse() -> Any:
+    return sparse.random_array((B, D), density=0.05, format="csr", rng=0)
+
+
+def _ladder() -> tuple[Any, ...]:
+    X, rates = _normal(64, D) / np.sqrt(D), np.exp2(np.arange(-20.0, 5.0))
+    return X @ X.T, rates, _normal(64, rates.size)
+
+
 CASES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "row_norms_squared": lambda: (_normal(B, D),),
     "normal_product": lambda: (_normal(B, D), _normal(D, 2)),
     "normal_product_norms": lambda: (_normal(B, D), _normal(D, 2)),
+    "csr_row_norms_squared": lambda: (_sparse(),),
+    "csr_normal_product": lambda: (_sparse(), _normal(D, 2)),
+    "csr_normal_product_norms": lambda: (_sparse(), _normal(D, 2)),
+    "ladder_solve": _ladder,
 }
 
 
@@ -44,12 +58,23 @@ def namespace(form: str) -> Any:
 
 
 def moved(arguments: tuple[Any, ...], form: str) -> tuple[Any, ...]:
-    """Copy the arrays among the arguments to the device of a form."""
+    """Copy the arguments, arrays all, to the device of a form."""
     if form != "cupy":
         return arguments
     import cupy
+    from cupyx.scipy.sparse import csr_matrix
 
-    return tuple(cupy.asarray(a) if isinstance(a, np.ndarray) else a for a in arguments)
+    moves = (csr_matrix if sparse.issparse(a) else cupy.asarray for a in arguments)
+    return tuple(move(a) for move, a in zip(moves, arguments, strict=True))
+
+
+def require(kernel: str, form: str, arguments: tuple[Any, ...]) -> None:
+    """Have asv skip a form that cannot run here."""
+    from linalgkit import _kernels
+
+    chosen = _kernels.registered()[kernel]
+    if form not in chosen.forms() or not chosen.supports(form, *arguments):
+        raise NotImplementedError(f"{kernel} has no {form} form here")
 
 
 class Forms(_base.Measured):
@@ -61,11 +86,8 @@ class Forms(_base.Measured):
     def prepare(self, kernel: str, form: str) -> None:
         from linalgkit import _kernels
 
-        chosen = _kernels.registered()[kernel]
-        forms = chosen.forms()
-        arguments = CASES[kernel]()
-        if form not in forms or not chosen.supports(form, *arguments):
-            raise NotImplementedError(f"{kernel} has no {form} form here")
+        forms, arguments = _kernels.registered()[kernel].forms(), CASES[kernel]()
+        require(kernel, form, arguments)
         self.xp, self.arguments = namespace(form), moved(arguments, form)
         self.form, self.portable = forms[form], forms["portable"]
 
@@ -107,6 +129,9 @@ class Compile:
     unit = "seconds"
     param_names = ("kernel",)
     params = (tuple(CASES),)
+
+    def setup(self, kernel: str) -> None:
+        require(kernel, "numba", CASES[kernel]())
 
     def track_seconds(self, kernel: str) -> float:
         script = f"from benchmarks import kernels; print(kernels.first_call_seconds({kernel!r}))"

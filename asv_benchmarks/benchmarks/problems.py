@@ -41,13 +41,10 @@ def heavy(n: int, d: int, seed: int) -> np.ndarray:
 
 
 def giant(n: int, d: int, seed: int) -> np.ndarray:
-    """Spiked rows of gap 4, one of them replaced by a row of twice the top energy of the rest."""
-    X = spiked(n, d, 4.0, seed)
-    rng = np.random.default_rng(seed)
-    row = rng.standard_normal(d)
-    top = np.linalg.eigvalsh(X.T @ X)[-1]
-    X[rng.integers(n), :] = row * np.sqrt(2.0 * top / (row @ row))
-    return X
+    """Spiked rows of gap 4 and one row of twice their top energy."""
+    from linalgkit import datasets
+
+    return datasets.heavy_rows(n, d, gap=4.0, kind="giant", rng=seed)
 
 
 def digits(seed: int) -> np.ndarray:

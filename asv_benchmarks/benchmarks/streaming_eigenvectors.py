@@ -217,11 +217,11 @@ class Memory(_base.Measured):
     def formula(self) -> int:
         """Bytes of ``2 q + h + b`` vectors of d numbers."""
         from linalgkit.streaming import StreamingEigh
+        from linalgkit.streaming._segments import block_rows
 
         model = StreamingEigh(1, method=self.name, rng=0, max_heavy_rows=self.n_heavy)
-        model.partial_fit(self.block)
-        q = problems.n_columns(model.to_state(), self.d)
-        return 8 * self.d * (2 * q + self.n_heavy + model._engine.block_rows)
+        q = problems.n_columns(model.fit(self.block).to_state(), self.d)
+        return 8 * self.d * (2 * q + self.n_heavy + block_rows(self.d, 8))
 
     def track_peak(self, method: str) -> int:
         return self.peak(self.n_small)
