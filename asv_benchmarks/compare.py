@@ -59,7 +59,7 @@ def chosen(options: argparse.Namespace) -> Iterator[Figure]:
 
     for figure in FIGURES:
         wanted = options.only.lower() in f"{figure.benchmark} {figure.what}".lower()
-        if wanted and (options.long or not figure.minutes):
+        if wanted and (options.long or options.quick or not figure.minutes):
             yield figure
 
 

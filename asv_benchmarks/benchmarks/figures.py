@@ -97,7 +97,7 @@ STREAMING_EIGENVECTORS = (
     ),
     Figure(
         "relative change of the peak from 1e5 to 1e7 rows",
-        "streaming_eigenvectors.Memory.track_growth",
+        "streaming_eigenvectors.MemoryGrowth.track_growth",
         0.01,
         minutes=True,
     ),
@@ -107,7 +107,7 @@ STREAMING_EIGENVECTORS = (
         0.10,
     ),
     Figure(
-        "seconds that `import linalgkit` takes beyond NumPy and SciPy",
+        "seconds of the import beyond NumPy and SciPy",
         "import_time.ImportTime.track_seconds",
         0.1,
     ),

@@ -189,14 +189,13 @@ class PortfolioPair(_base.Comparison):
         return problems.pair_of_products(self.X, self.Z, 64)
 
 
-class Memory(_base.Measured):
-    """Peak beyond the input of a stream of blocks, which no number of rows may raise."""
+class _Traced(_base.Measured):
+    """A stream of blocks whose memory is traced; the blocks themselves are not counted."""
 
     param_names = ("method",)
     params = (("block-power", "portfolio"),)
-    d = _base.sized(64, 200)
-    n_small, n_large = _base.sized((20_000, 60_000), (100_000, 10_000_000))
     n_heavy = 32
+    d: int
 
     def prepare(self, method: str) -> None:
         self.name = method
@@ -214,6 +213,12 @@ class Memory(_base.Measured):
         """Most bytes held while ``n`` rows pass."""
         return _base.measure_tracemalloc_peak(lambda: self.stream(n))
 
+
+class Memory(_Traced):
+    """Peak beyond the input, in bytes and over the formula of the documentation."""
+
+    n, d = _base.sized((20_000, 500), (100_000, 1000))
+
     def formula(self) -> int:
         """Bytes of ``2 q + h + b`` vectors of d numbers."""
         from linalgkit.streaming import StreamingEigh
@@ -224,14 +229,20 @@ class Memory(_base.Measured):
         return 8 * self.d * (2 * q + self.n_heavy + block_rows(self.d, 8))
 
     def track_peak(self, method: str) -> int:
-        return self.peak(self.n_small)
+        return self.peak(self.n)
 
     def track_ratio_to_formula(self, method: str) -> float:
-        return self.peak(self.n_small) / self.formula()
+        return self.peak(self.n) / self.formula()
+
+
+class MemoryGrowth(_Traced):
+    """Relative change of the peak when a hundred times as many rows pass."""
+
+    n, d = _base.sized((3_000, 64), (100_000, 64))
 
     def track_growth(self, method: str) -> float:
-        small = self.peak(self.n_small)
-        return abs(self.peak(self.n_large) - small) / small
+        small = self.peak(self.n)
+        return abs(self.peak(100 * self.n) - small) / small
 
 
 class Gap(_base.Measured):
