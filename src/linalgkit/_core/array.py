@@ -22,7 +22,8 @@ Namespace: TypeAlias = Any
 DType: TypeAlias = Any
 Device: TypeAlias = Any
 
-_LIBRARIES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
+#: Names of the array libraries that are known.
+LIBRARIES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
 _HALF = ("float16", "bfloat16")
 
 
@@ -103,7 +104,7 @@ def array_namespace(*arrays: object) -> Namespace:
 
 def library_of(x: object) -> str:
     """Return the name of the library that made the array `x`."""
-    for name in _LIBRARIES:
+    for name in LIBRARIES:
         if getattr(array_api_compat, f"is_{name}_array", lambda _: False)(x):
             return name
     root = type_root(x)

@@ -1,0 +1,132 @@
+"""From the state of a stream to a result, its status and its warnings."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from linalgkit._core.array import Array
+from linalgkit._core.linalg import fix_signs, ldexp
+from linalgkit._core.validation import AccuracyWarning
+from linalgkit.streaming._options import Options
+from linalgkit.streaming._result import StreamingEighResult
+from linalgkit.streaming._stream import RowStream
+
+ORDER_ZSCORE_LIMIT = 6.0
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Eigenpairs from exact passes over the data, in the units of a stream."""
+
+    eigenvalues: Array
+    eigenvectors: Array
+    residual: float
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A result and what an estimator derives from the same moment of the stream."""
+
+    result: StreamingEighResult
+    weight: float
+    mean: Array
+
+
+def answer(stream: RowStream, options: Options, refined: Refined | None = None) -> Answered:
+    """Return the answer of a stream, which stays as it is."""
+    final = stream.final()
+    result = make_result(final, options, refined)
+    return Answered(result, final.pre.weight, final.pre.mean())
+
+
+def make_result(
+    final: RowStream, options: Options, refined: Refined | None = None
+) -> StreamingEighResult:
+    """Return the result of a stream in which no row waits."""
+    k = options.n_components
+    certificate = final.engine.certificate()
+    if refined is None:
+        lam, V = final.top(k)
+    else:
+        lam, V = refined.eigenvalues, refined.eigenvectors
+        certificate = {**certificate, "residual": refined.residual, "residual_kind": "exact"}
+    lam, V = _padded(lam, V, k, final)
+    required = final.n_heavy_required(float(lam[0]))
+    status = _status(final, options, certificate, required)
+    space, xp = final.space, final.space.xp
+    return StreamingEighResult(
+        eigenvalues=ldexp(xp.astype(lam, space.real), 2 * final.pre.exponent, xp),
+        eigenvectors=xp.astype(fix_signs(V), space.dtype),
+        gap=float(certificate.get("gap", math.nan)),
+        error_estimate=float(certificate.get("error_estimate", math.nan)),
+        residual=float(certificate.get("residual", math.nan)),
+        residual_kind=str(certificate.get("residual_kind", "estimate")),
+        n_rows=final.n_rows,
+        frobenius_norm=math.ldexp(math.sqrt(max(final.energy, 0.0)), final.pre.exponent),
+        n_heavy=0 if final.heap is None else final.heap.n,
+        n_heavy_required=required,
+        method=str(certificate.get("method", final.method)),
+        candidate=str(certificate.get("candidate", "")),
+        order_zscore=float(certificate.get("order_zscore", math.nan)),
+        status=status,
+    )
+
+
+def _padded(lam: Array, V: Array, k: int, stream: RowStream) -> tuple[Array, Array]:
+    """Fill up to `k` pairs with eigenvalue zero where the rows span fewer directions."""
+    missing = k - int(lam.shape[0])
+    if missing <= 0:
+        return lam[:k], V[:, :k]
+    xp, space = stream.space.xp, stream.space
+    eye = xp.eye(space.d, k, dtype=V.dtype, device=space.device)
+    Q, _ = xp.linalg.qr(xp.concat([V, eye], axis=1))
+    zeros = xp.zeros((missing,), dtype=lam.dtype, device=space.device)
+    return xp.concat([lam, zeros]), xp.concat([V, Q[:, V.shape[1] : k]], axis=1)
+
+
+def _status(stream: RowStream, options: Options, certificate: dict[str, Any], required: int) -> str:
+    """Return the first reason why the answer is weaker than asked, or "converged"."""
+    if stream.energy <= 0.0:
+        return "zero"
+    if certificate.get("status") in ("no_growth",):
+        return str(certificate["status"])
+    if abs(certificate.get("order_zscore", math.nan)) > ORDER_ZSCORE_LIMIT:
+        return "order_not_random"
+    if stream.heap is not None and required > stream.heap.n:
+        return "heavy_rows_missed"
+    if certificate.get("gap", math.nan) < options.gap_warn:
+        return "small_gap"
+    return "converged"
+
+
+def warn_if_weak(result: StreamingEighResult, options: Options, *, stacklevel: int = 4) -> None:
+    """Give the AccuracyWarning that belongs to the status, with the way out."""
+    text = {
+        "zero": (
+            "all rows were zero: the eigenvalues are 0, and any orthonormal vectors serve as "
+            "eigenvectors. Check the source."
+        ),
+        "no_growth": (
+            "no rate of the ladder grew enough: the gap is too small for an arbitrary order of "
+            'rows in O(d) memory. Use method="gram" (d*d words), or order="random" if that holds.'
+        ),
+        "order_not_random": (
+            f"the rows are not in random order (z-score {result.order_zscore:.1f}), on which "
+            f'method="{result.method}" rests. Shuffle them, or use order="arbitrary".'
+        ),
+        "heavy_rows_missed": (
+            f"{result.n_heavy_required} rows are too large for a segment of the stream, but only "
+            f"{result.n_heavy} could be held. Raise max_heavy_rows to at least "
+            f"{result.n_heavy_required}."
+        ),
+        "small_gap": (
+            f"the eigenvalue gap l_k / l_(k+1) is estimated at {result.gap:.3g}, below gap_warn="
+            f"{options.gap_warn:g}: the eigenvectors are not well determined by these rows. "
+            'Use more rows, another n_components, or method="gram", exact for the rows seen.'
+        ),
+    }.get(result.status)
+    if text is not None:
+        warnings.warn(text, AccuracyWarning, stacklevel=stacklevel)

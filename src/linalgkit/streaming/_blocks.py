@@ -1,0 +1,176 @@
+"""Blocks of rows as the methods see them: dense with kernels, stacked, or shifted and sparse.
+
+A method multiplies a block with thin matrices and nothing else, so it never learns whether
+the rows were dense, sparse, weighted or centred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from linalgkit._core.array import Array, Namespace, adjoint
+from linalgkit._core.operators import DenseOperator, Operator
+from linalgkit._kernels import normal_product, normal_product_norms, row_norms_squared
+
+_FUSED_COLUMNS = 4
+
+
+class RowBlock(DenseOperator):
+    """Dense rows whose products run through the kernels.
+
+    Parameters
+    ----------
+    A : array (b, d)
+        The rows; never written to.
+    basis : array (d, q), optional
+        The columns that the method is going to multiply with. With few columns the norms and
+        that product are formed in one reading of the rows.
+    """
+
+    def __init__(self, A: Array, basis: Array | None = None) -> None:
+        super().__init__(A)
+        self.A = A
+        self._basis = basis
+        self._norms: Array | None = None
+        self._product: tuple[Array, Array] | None = None
+
+    def row_norms_squared(self) -> Array:
+        """Return the squared 2-norm of each row."""
+        if self._norms is None:
+            Z = self._basis
+            if Z is not None and Z.shape[1] <= _FUSED_COLUMNS and Z.dtype == self.A.dtype:
+                P, D, self._norms = normal_product_norms(self.xp, self.A, Z)
+                self._product = (P, D)
+            else:
+                self._norms = row_norms_squared(self.xp, self.A)
+        return self._norms
+
+    def normal_product(self, Z: Array) -> tuple[Array, Array]:
+        """Return ``(A Z, A^H A Z)``."""
+        if self._product is not None and Z is self._basis:
+            return self._product
+        P, D = normal_product(self.xp, self.A, Z)
+        return P, D
+
+
+class StackedRows(Operator):
+    """Several operators of one width, one below the other, never joined in memory."""
+
+    def __init__(self, parts: Sequence[Operator]) -> None:
+        first = parts[0]
+        n_rows = sum(part.shape[0] for part in parts)
+        super().__init__((n_rows, first.shape[1]), first.dtype, first.xp, first.device)
+        self.parts = tuple(parts)
+
+    def select(self, indices: Sequence[int]) -> Operator:
+        """Return the rows with these indices, in this order."""
+        return RowBlock(self.dense_rows(indices))
+
+    def dense_rows(self, indices: Sequence[int]) -> Array:
+        """Return the few rows with these indices as a dense array."""
+        return self.xp.concat([self._row(i) for i in indices], axis=0)
+
+    def _row(self, index: int) -> Array:
+        for part, (i, j) in zip(self.parts, self._cuts(), strict=True):
+            if i <= index < j:
+                return part.dense_rows([index - i])
+        raise IndexError(index)
+
+    def _cuts(self) -> list[tuple[int, int]]:
+        ends, end = [], 0
+        for part in self.parts:
+            ends.append((end, end + part.shape[0]))
+            end += part.shape[0]
+        return ends
+
+    def matmul(self, Z: Array) -> Array:
+        """Return ``A Z``."""
+        return self.xp.concat([part.matmul(Z) for part in self.parts], axis=0)
+
+    def rmatmul(self, P: Array) -> Array:
+        """Return ``A^H P``."""
+        shares = zip(self.parts, self._cuts(), strict=True)
+        return _total([part.rmatmul(P[i:j, :]) for part, (i, j) in shares])
+
+    def gram(self) -> Array:
+        """Return ``A^H A``."""
+        return _total([part.gram() for part in self.parts])
+
+    def row_norms_squared(self) -> Array:
+        """Return the squared 2-norm of each row."""
+        return self.xp.concat([part.row_norms_squared() for part in self.parts], axis=0)
+
+    def normal_product(self, Z: Array) -> tuple[Array, Array]:
+        """Return ``(A Z, A^H A Z)``."""
+        products = [part.normal_product(Z) for part in self.parts]
+        P = self.xp.concat([p for p, _ in products], axis=0)
+        return P, _total([d for _, d in products])
+
+    def rows(self, start: int, stop: int) -> Operator:
+        """Return rows `start` to `stop`."""
+        chosen = [
+            part.rows(max(start - i, 0), min(stop, j) - i)
+            for part, (i, j) in zip(self.parts, self._cuts(), strict=True)
+            if i < stop and j > start
+        ]
+        return chosen[0] if len(chosen) == 1 else StackedRows(chosen or [self.parts[0].rows(0, 0)])
+
+
+class ShiftedRows(Operator):
+    """``B - s c`` with a sparse block `B`, a column `s` and a row `c`: centring without fill-in."""
+
+    def __init__(self, base: Operator, scale: Array, shift: Array) -> None:
+        super().__init__(base.shape, base.dtype, base.xp, base.device)
+        self.base = base
+        self.s = self.xp.reshape(scale, (-1, 1))
+        self.c = self.xp.reshape(shift, (1, -1))
+
+    def matmul(self, Z: Array) -> Array:
+        """Return ``A Z``."""
+        return self.base.matmul(Z) - self.s * (self.c @ Z)
+
+    def rmatmul(self, P: Array) -> Array:
+        """Return ``A^H P``."""
+        return self.base.rmatmul(P) - adjoint(self.c, self.xp) @ (adjoint(self.s, self.xp) @ P)
+
+    def gram(self) -> Array:
+        """Return ``A^H A``, a dense (d, d) matrix."""
+        cross = self.base.rmatmul(self.s) @ self.c
+        square = adjoint(self.c, self.xp) @ self.c * self.xp.sum(self.s * self.s)
+        return self.base.gram() - cross - adjoint(cross, self.xp) + square
+
+    def row_norms_squared(self) -> Array:
+        """Return the squared 2-norm of each row."""
+        xp = self.xp
+        cross = self.base.matmul(adjoint(self.c, xp)) * self.s
+        own = self.s * self.s * (self.c @ adjoint(self.c, xp))
+        correction = (own - 2 * cross)[:, 0]
+        norms = self.base.row_norms_squared() + _real(correction, xp)
+        return xp.where(norms > 0, norms, xp.zeros_like(norms))
+
+    def rows(self, start: int, stop: int) -> Operator:
+        """Return rows `start` to `stop`."""
+        return ShiftedRows(self.base.rows(start, stop), self.s[start:stop, :], self.c)
+
+    def select(self, indices: Sequence[int]) -> Operator:
+        """Return the rows with these indices, in this order."""
+        return ShiftedRows(self.base.select(indices), self._scales(indices), self.c)
+
+    def dense_rows(self, indices: Sequence[int]) -> Array:
+        """Return the few rows with these indices as a dense array."""
+        return self.base.dense_rows(indices) - self._scales(indices) @ self.c
+
+    def _scales(self, indices: Sequence[int]) -> Array:
+        order = self.xp.asarray(list(indices), dtype=self.xp.int64, device=self.device)
+        return self.xp.take(self.s, order, axis=0)
+
+
+def _total(terms: Sequence[Array]) -> Array:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def _real(x: Array, xp: Namespace) -> Array:
+    return xp.real(x) if xp.isdtype(x.dtype, "complex floating") else x

@@ -1,0 +1,294 @@
+"""From the caller's rows to the rows that are accumulated: scaled, weighted, forgotten, centred.
+
+All four act on one block of rows and keep a few numbers::
+
+    pre = Preprocessor(center=True, forgetting=1.0, space=space)
+    block = pre.process(X, weights)       # rows in units of 2**pre.exponent
+
+Centring is exact in one pass. Rows are shifted by the mean of the first block, so that a large
+mean costs no digits, and each block is centred by its own mean; what is missing from the
+centred sum of squares is one more row, ``sqrt(W w / (W + w)) (mean before - mean of block)``
+(Chan, Golub and LeVeque, 1979). It is appended to the block, so that every method sees an
+ordinary stream of rows whose ``A^H A`` is the centred one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from linalgkit._core.array import (
+    Array,
+    Device,
+    DType,
+    Namespace,
+    asarray,
+    is_sparse,
+    real_dtype,
+    to_numpy,
+    widest_dtype,
+)
+from linalgkit._core.linalg import ldexp, scale_exponent
+from linalgkit._core.operators import Operator, as_operator
+from linalgkit._core.state import PortablePickle
+from linalgkit._core.validation import check_finite_block
+from linalgkit.streaming._blocks import RowBlock, ShiftedRows, StackedRows
+
+
+@dataclass(frozen=True)
+class Space(PortablePickle):
+    """Where the rows live: library, device, working dtype and number of columns."""
+
+    xp: Namespace
+    device: Device
+    dtype: DType
+    d: int
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Space:
+        return self  # it never changes, and its namespace is a module
+
+    @property
+    def wide(self) -> DType:
+        """The widest dtype of the device, real or complex as the rows are."""
+        return widest_dtype(self.xp, self.device, self.dtype)
+
+    @property
+    def real(self) -> DType:
+        """The real dtype of the rows' precision."""
+        return real_dtype(self.xp, self.dtype)
+
+    def zeros(self, *shape: int, dtype: DType | None = None) -> Array:
+        """Return zeros in the rows' dtype, or another, on their device."""
+        chosen = self.dtype if dtype is None else dtype
+        return self.xp.zeros(shape, dtype=chosen, device=self.device)
+
+
+class Preprocessor:
+    """Scale, weight, forget and centre blocks of rows.
+
+    Parameters
+    ----------
+    space : Space
+        Where the rows live.
+    center : bool
+        Whether the mean is removed.
+    forgetting : float
+        Factor a row by which the weight of everything older shrinks.
+
+    Attributes
+    ----------
+    exponent : int
+        Rows leave in units of ``2**exponent``; 0 unless the data come near overflow or
+        underflow of a sum of squares.
+    weight : float
+        Sum of the weights in force.
+    """
+
+    def __init__(self, space: Space, *, center: bool, forgetting: float) -> None:
+        self.space = space
+        self.center = center
+        self.forgetting = forgetting
+        self.exponent = 0
+        self.weight = 0.0
+        self.is_empty = True
+        self.offset: Array = space.zeros(space.d) if center else None
+        self.sums: Array = space.zeros(space.d, dtype=space.wide) if center else None
+
+    # ------------------------------------------------------------------------- scale
+
+    def load(self, X: Any, basis: Array | None = None) -> tuple[Operator, Any, int]:
+        """Return the rows as an operator, their squared norms on the host, the unit's change.
+
+        One synchronisation. Raises ValueError for NaN and infinity.
+        """
+        block = self._operator(X, basis)
+        norms = to_numpy(block.row_norms_squared())
+        peak, change = float(norms.max(initial=0.0)), 0
+        if not self._lowest() <= peak <= 1.0 / self._lowest():
+            change = self._exponent_for(X) - self.exponent
+            if change:
+                self.move_to(self.exponent + change)
+                block = self._operator(X, basis)
+                norms = to_numpy(block.row_norms_squared())
+                peak = float(norms.max(initial=0.0))
+        self.is_empty = self.is_empty and peak == 0.0
+        return block, norms, change
+
+    def _operator(self, X: Any, basis: Array | None) -> Operator:
+        if is_sparse(X):
+            return as_operator(X).scaled(-self.exponent)
+        return RowBlock(ldexp(X, -self.exponent, self.space.xp) if self.exponent else X, basis)
+
+    def move_to(self, exponent: int) -> None:
+        """Change the unit; the numbers kept here change with it."""
+        if self.center:
+            self.offset = ldexp(self.offset, self.exponent - exponent, self.space.xp)
+            self.sums = ldexp(self.sums, self.exponent - exponent, self.space.xp)
+        self.exponent = exponent
+
+    def _lowest(self) -> float:
+        """Return the least squared row norm that is safe to work with unscaled."""
+        largest = math.log2(float(self.space.xp.finfo(self.space.real).max))
+        return float(2.0 ** (-0.3 * largest))
+
+    def _exponent_for(self, X: Any) -> int:
+        """Return the exponent that brings `X` to O(1), where the present one does not serve."""
+        check_finite_block(X)
+        largest = as_operator(X).max_abs()
+        if largest == 0.0:
+            return self.exponent
+        needed = scale_exponent(largest)
+        return needed if self.is_empty or needed > self.exponent else self.exponent
+
+    # ----------------------------------------------------------- weights and centring
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether unweighted rows pass unchanged."""
+        return not self.center and self.forgetting == 1.0
+
+    def transform(self, block: Operator, weights: Array | None) -> Operator:
+        """Return the block weighted and centred; update the totals."""
+        n = block.shape[0]
+        factors = self.factors(n, weights)
+        mass = float(n) if factors is None else float(self.space.xp.sum(factors))
+        before = self.weight * self.forgetting**n
+        roots = None if factors is None else self.space.xp.sqrt(factors)
+        if self.center:
+            block = self._centred(block, factors, roots, mass, before)
+        elif roots is not None:
+            block = _weighted(block, roots)
+        self.weight = before + mass
+        return block
+
+    def factors(self, n: int, weights: Array | None) -> Array | None:
+        """Return the weight of each row when the block is over, or None if all are one."""
+        if self.forgetting == 1.0:
+            return weights
+        ages = [self.forgetting ** (n - 1 - i) for i in range(n)]
+        space = self.space
+        fading = asarray(ages, xp=space.xp, device=space.device, dtype=space.real, copy=False)
+        return fading if weights is None else fading * weights
+
+    def _centred(
+        self,
+        block: Operator,
+        factors: Array | None,
+        roots: Array | None,
+        mass: float,
+        before: float,
+    ) -> Operator:
+        """Centre a block by its own mean and append the row that joins it to the past."""
+        xp, space = self.space.xp, self.space
+        old = self.sums * (before / self.weight if self.weight > 0 else 0.0)
+        if mass == 0.0:
+            self.sums = old
+            return block.rows(0, 0)
+        if self.weight == 0.0:
+            self.offset = xp.astype(_mean(block, None, float(block.shape[0]), space), space.dtype)
+        offset = self.offset
+        dense = block.A - offset if isinstance(block, RowBlock) else None
+        local = (
+            _mean(block, factors, mass, space) - xp.astype(offset, space.wide)
+            if dense is None
+            else _mean(RowBlock(dense), factors, mass, space)
+        )
+        shift = xp.astype(local, space.dtype)
+        joint = _joining_row(old, local, before, mass, space)
+        self.sums = old + local * mass
+        if dense is None:
+            return StackedRows([_shifted(block, roots, offset + shift, space), joint])
+        dense = dense - shift
+        centred = RowBlock(dense) if roots is None else _weighted(RowBlock(dense), roots)
+        return StackedRows([centred, joint])
+
+    def mean(self) -> Array:
+        """Return the mean that is removed, in the caller's units; zero without centring."""
+        if not self.center:
+            return self.space.zeros(self.space.d)
+        xp, space = self.space.xp, self.space
+        drift = self.sums * (1.0 / self.weight if self.weight > 0 else 0.0)
+        mean = xp.astype(self.offset, space.wide) + drift
+        return xp.astype(ldexp(mean, self.exponent, xp), space.dtype)
+
+    # ------------------------------------------------------------------- merge, state
+
+    def absorb(self, other: Preprocessor) -> Operator | None:
+        """Add the totals of `other`, in the same unit; return the row that joins the means."""
+        before, mass = self.weight, other.weight
+        self.is_empty = self.is_empty and other.is_empty
+        self.weight = before + mass
+        if not self.center or mass == 0.0:
+            return None
+        space, xp = self.space, self.space.xp
+        if before == 0.0:
+            self.offset, self.sums = other.offset, other.sums
+            return None
+        distance = xp.astype(other.offset, space.wide) - xp.astype(self.offset, space.wide)
+        local = distance + other.sums / mass
+        joint = _joining_row(self.sums, local, before, mass, space)
+        self.sums = self.sums + local * mass
+        return joint
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the totals on the host."""
+        arrays = {}
+        if self.center:
+            arrays = {"offset": to_numpy(self.offset), "sums": to_numpy(self.sums)}
+        return {
+            "exponent": self.exponent,
+            "weight": self.weight,
+            "is_empty": self.is_empty,
+            **arrays,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the totals back."""
+        space = self.space
+        self.exponent = int(state["exponent"])
+        self.weight = float(state["weight"])
+        self.is_empty = bool(state["is_empty"])
+        if self.center:
+            move = {"xp": space.xp, "device": space.device}
+            self.offset = asarray(state["offset"], dtype=space.dtype, **move)
+            self.sums = asarray(state["sums"], dtype=space.wide, **move)
+
+
+def _mean(block: Operator, factors: Array | None, mass: float, space: Space) -> Array:
+    """Return the weighted mean row of a block in the widest dtype."""
+    xp = space.xp
+    if isinstance(block, RowBlock):
+        A = block.A
+        if factors is not None:
+            A = A * xp.reshape(xp.astype(factors, A.dtype), (-1, 1))
+        return xp.sum(A, axis=0, dtype=space.wide) / mass
+    column = space.zeros(block.shape[0], 1) + 1
+    if factors is not None:
+        column = xp.reshape(xp.astype(factors, space.dtype), (-1, 1))
+    total = xp.astype(block.rmatmul(column)[:, 0], space.wide)
+    return (xp.conj(total) if xp.isdtype(space.wide, "complex floating") else total) / mass
+
+
+def _joining_row(old: Array, local: Array, before: float, mass: float, space: Space) -> RowBlock:
+    """Return the row that the union of two centred sets has beyond both."""
+    if before == 0.0:
+        return RowBlock(space.zeros(1, space.d))
+    row = (old / before - local) * math.sqrt(before / (before + mass) * mass)
+    return RowBlock(space.xp.astype(space.xp.reshape(row, (1, -1)), space.dtype))
+
+
+def _weighted(block: Operator, roots: Array) -> Operator:
+    """Return the block with its rows multiplied by `roots`."""
+    if isinstance(block, RowBlock):
+        xp = block.xp
+        return RowBlock(block.A * xp.reshape(xp.astype(roots, block.A.dtype), (-1, 1)))
+    return block.weighted(roots)
+
+
+def _shifted(block: Operator, roots: Array | None, shift: Array, space: Space) -> Operator:
+    """Return a sparse block minus `shift`, its rows multiplied by `roots`, without fill-in."""
+    if roots is None:
+        return ShiftedRows(block, space.zeros(block.shape[0], 1) + 1, shift)
+    column = space.xp.astype(roots, space.dtype)
+    return ShiftedRows(block.weighted(roots), column, shift)
