@@ -53,18 +53,21 @@ def _fused(form: str, S: Any, Z: Array) -> bool:
     )
 
 
+_CUPY = "linalgkit._kernels.cupy_forms.sparse:"
 _NUMBA = "linalgkit._kernels.numba_forms.sparse:"
 
 csr_normal_product = Kernel(
     "csr_normal_product",
     portable=_csr_normal_product,
     numba=_NUMBA + "csr_normal_product",
+    cupy=_CUPY + "csr_normal_product",
     supports=_fused,
 )
 csr_normal_product_norms = Kernel(
     "csr_normal_product_norms",
     portable=_csr_normal_product_norms,
     numba=_NUMBA + "csr_normal_product_norms",
+    cupy=_CUPY + "csr_normal_product_norms",
     supports=_fused,
 )
 csr_row_norms_squared = Kernel(
