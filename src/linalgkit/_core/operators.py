@@ -162,11 +162,25 @@ class MatrixFreeOperator(Operator):
         """Return ``A^H P``."""
         try:
             return self.A.rmatmat(P)
-        except NotImplementedError:
+        except (NotImplementedError, TypeError) as error:
+            if not self._lacks_adjoint(error, P):
+                raise
             raise TypeError(
                 f"A must have a product with its adjoint, but {type(self.A).__name__} defines "
                 "none. Give it rmatvec or rmatmat."
             ) from None
+
+    def _lacks_adjoint(self, error: Exception, P: Array) -> bool:
+        """Tell a missing adjoint from a fault inside it; SciPy reports some as a TypeError."""
+        if isinstance(error, NotImplementedError):
+            return True
+        try:
+            self.A.rmatvec(P[:, 0])
+        except NotImplementedError:
+            return True
+        except Exception:
+            return False
+        return False
 
 
 def as_operator(A: Any, *, like: Array | None = None, dtype: DType | None = None) -> Operator:

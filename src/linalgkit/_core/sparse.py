@@ -1,9 +1,9 @@
 """Sparse rows that are never made dense: scipy.sparse and cupyx.scipy.sparse as operators.
 
-Everything is compressed sparse rows (CSR) inside; slices of rows share memory::
+Everything is compressed sparse rows (CSR) inside::
 
     A = as_csr(matrix)                  # any format, duplicates summed, the input untouched
-    block = csr_rows(A, 100, 200)       # a view
+    block = csr_rows(A, 100, 200)
     stacked = csr_concat([block, block])
 """
 
@@ -75,7 +75,11 @@ def as_csr(A: SparseMatrix, dtype: DType | None = None) -> SparseMatrix:
 
 
 def csr_rows(A: SparseMatrix, start: int, stop: int) -> SparseMatrix:
-    """Return rows `start` to `stop` of a CSR matrix, sharing its values and column indices."""
+    """Return rows `start` to `stop` of a CSR matrix, as sparse and of the same class.
+
+    Values and column indices are shared; SciPy copies those of slices shorter than half of the
+    matrix, so that a small slice does not keep a large array alive.
+    """
     low, high = int(A.indptr[start]), int(A.indptr[stop])
     parts = A.data[low:high], A.indices[low:high], A.indptr[start : stop + 1] - low
     return type(A)(parts, shape=(stop - start, A.shape[1]))
@@ -101,9 +105,18 @@ class SparseOperator(Operator):
     """
 
     def __init__(self, A: SparseMatrix, dtype: DType | None = None) -> None:
-        self.A = as_csr(A, dtype)
-        xp, dev = namespace_of(self.A.data)
-        super().__init__(tuple(self.A.shape), self.A.dtype, xp, dev)
+        self._hold(as_csr(A, dtype))
+
+    def _hold(self, csr: SparseMatrix) -> None:
+        xp, dev = namespace_of(csr.data)
+        super().__init__(tuple(csr.shape), csr.dtype, xp, dev)
+        self.A = csr
+
+    def _like(self, csr: SparseMatrix) -> SparseOperator:
+        """Return the operator of rows of this one, which hold no duplicates either."""
+        operator = SparseOperator.__new__(SparseOperator)
+        operator._hold(csr)
+        return operator
 
     @property
     def H(self) -> Operator:
@@ -149,7 +162,7 @@ class SparseOperator(Operator):
 
     def scaled(self, exponent: int) -> SparseOperator:
         """Return ``2**exponent * A``, exact; `A` itself for 0."""
-        return self if exponent == 0 else SparseOperator(ldexp(self.A, exponent))
+        return self if exponent == 0 else self._like(ldexp(self.A, exponent))
 
     def weighted(self, weights: Array) -> SparseOperator:
         """Return ``diag(weights) A``, of the same sparsity."""
@@ -157,12 +170,12 @@ class SparseOperator(Operator):
         return SparseOperator(diagonal @ self.A, self.dtype)
 
     def rows(self, start: int, stop: int) -> SparseOperator:
-        """Return rows `start` to `stop`, sharing memory."""
-        return SparseOperator(csr_rows(self.A, start, stop))
+        """Return rows `start` to `stop`; see :func:`csr_rows`."""
+        return self._like(csr_rows(self.A, start, stop))
 
     def select(self, indices: Sequence[int]) -> SparseOperator:
         """Return the rows with these indices, in this order (a copy)."""
-        return SparseOperator(self.A[self._index(indices), :])
+        return self._like(self.A[self._index(indices), :])
 
     def dense_rows(self, indices: Sequence[int]) -> Array:
         """Return the few rows with these indices as a dense array of shape (len(indices), d)."""
