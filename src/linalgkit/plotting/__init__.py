@@ -1,0 +1,13 @@
+"""Pictures of results, in scikit-learn's Display manner; matplotlib is imported by ``plot`` only.
+
+A display holds the numbers of one picture and draws it as often as asked::
+
+    display = SpectrumDisplay.from_estimator(model)
+    display.plot(ax=ax)
+    display.figure_.savefig("spectrum.png")
+"""
+
+from linalgkit.plotting._patches import EigenPatchesDisplay
+from linalgkit.plotting._spectrum import SpectrumDisplay
+
+__all__ = ["EigenPatchesDisplay", "SpectrumDisplay"]
