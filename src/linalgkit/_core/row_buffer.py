@@ -80,7 +80,11 @@ class _DenseRows:
         if self.in_place:
             self.rows[self.n_held : end, :] = block[start:stop, :]
         else:
-            self.rows = xpx.at(self.rows)[self.n_held : end, :].set(block[start:stop, :])
+            # Indices as data: JAX compiles a slice anew for every place.
+            places = asarray(
+                np.arange(self.n_held, end), xp=array_namespace(block), device=device(block)
+            )
+            self.rows = xpx.at(self.rows)[places, :].set(block[start:stop, :])
         self.n_held = end
 
     def view(self) -> Any:
