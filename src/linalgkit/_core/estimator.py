@@ -96,6 +96,7 @@ class EstimatorMixin:
         Returns
         -------
         self
+            This object.
 
         Raises
         ------
@@ -296,6 +297,7 @@ class TransformerMixin(EstimatorMixin):
         Returns
         -------
         self
+            This object.
         """
         if transform is not None:
             self._sklearn_output_config = {"transform": transform}  # the name that clone copies

@@ -19,6 +19,13 @@ ORDERS = ("reading", "random")
 class PatchStream:
     """What :func:`image_patches` returns: patches in blocks, the same at every reading.
 
+    Parameters
+    ----------
+    images : list of ndarray
+        Checked images of one number of channels.
+    size, block_rows, order, dtype, like, rng
+        As in :func:`image_patches`, with nothing left at None but `like`.
+
     Attributes
     ----------
     n_rows : int

@@ -117,7 +117,22 @@ def spiked_stream(
 
 
 class SpikedStream(RowStream):
-    """What :func:`spiked_stream` returns: a stream that knows its population."""
+    """What :func:`spiked_stream` returns: a stream that knows its population.
+
+    Parameters
+    ----------
+    n, d : int
+        Shape of the whole.
+    variances : list of float
+        Variance along each spike.
+    block_rows, dtype, like, rng
+        As in :func:`spiked_stream`.
+
+    Attributes
+    ----------
+    V : array of shape (d, n_components)
+        The population's top eigenvectors.
+    """
 
     V: Array
 

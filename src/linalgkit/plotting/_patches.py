@@ -166,6 +166,7 @@ class EigenPatchesDisplay:
         Returns
         -------
         self
+            Drawn; `ax_` and `figure_` say where.
         """
         k = self.patches.shape[0]
         columns = _fitting(k) if n_columns is None else check_int("n_columns", n_columns, 1)

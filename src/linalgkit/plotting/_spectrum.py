@@ -153,6 +153,7 @@ class SpectrumDisplay:
         Returns
         -------
         self
+            Drawn; `ax_` and `figure_` say where.
         """
         check_choice("scale", scale, _SCALES)
         self.ax_ = axes(ax, (5.2, 3.4))
