@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import array_api_extra as xpx
 import numpy as np
 
 from linalgkit._core.array import (
@@ -80,11 +79,11 @@ class _DenseRows:
         if self.in_place:
             self.rows[self.n_held : end, :] = block[start:stop, :]
         else:
-            # Indices as data: JAX compiles a slice anew for every place.
-            places = asarray(
-                np.arange(self.n_held, end), xp=array_namespace(block), device=device(block)
-            )
-            self.rows = xpx.at(self.rows)[places, :].set(block[start:stop, :])
+            places = np.arange(self.rows.shape[0]) - self.n_held + start
+            arriving = _gather(block, np.clip(places, 0, block.shape[0] - 1))
+            xp, new = array_namespace(block), (places >= start) & (places < stop)
+            mask = asarray(new[:, None], xp=xp, device=device(block))
+            self.rows = xp.where(mask, arriving, self.rows)
         self.n_held = end
 
     def view(self) -> Any:
@@ -236,7 +235,7 @@ class RowBuffer:
     def _cut(self, block: Any, held: _DenseRows | _SparseRows) -> Iterator[Any]:
         size, n = self.block_rows, int(block.shape[0])
         start = 0
-        if held.n_held:
+        if held.n_held and n:
             start = min(size - held.n_held, n)
             held.add(block, 0, start)
             if held.n_held < size:
@@ -304,7 +303,20 @@ class RowBuffer:
 
 
 def _rows(block: Any, start: int, stop: int) -> Any:
-    """Return a slice of rows without a copy; the whole block as it is."""
+    """Return a slice of rows, without a copy where the library has views; the whole as it is."""
     if stop - start == block.shape[0]:
         return block
-    return csr_rows(block, start, stop) if is_sparse(block) else block[start:stop, :]
+    if is_sparse(block):
+        return csr_rows(block, start, stop)
+    if isinstance(block, np.ndarray) or is_in_place(array_namespace(block)):
+        return block[start:stop, :]
+    return _gather(block, np.arange(start, stop))
+
+
+def _gather(block: Any, places: np.ndarray[Any, Any]) -> Any:
+    """Return rows by an array of places.
+
+    JAX compiles a slice anew for every pair of ends, but this once for each pair of shapes.
+    """
+    xp = array_namespace(block)
+    return xp.take(block, asarray(places, xp=xp, device=device(block)), axis=0)
