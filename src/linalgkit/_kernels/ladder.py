@@ -7,6 +7,8 @@ solves this unit lower-triangular system for every rate of the ladder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from linalgkit._core.array import Array, Namespace, device, widest_dtype, widest_float
@@ -33,19 +35,28 @@ def _ladder_solve(xp: Namespace, G: Array, rates: Array, P: Array) -> Array:
         In the widest float. A column that overflows holds inf or NaN.
     """
     wide = widest_dtype(xp, device(P), P.dtype)
-    b = P.shape[0]
     rates = xp.astype(rates, widest_float(xp, device(P)), copy=False)
-    # Column i of G acts on the rows below i only; the rows above are finished, and adding to
-    # them would do no more than spread an overflow.
-    G = xp.astype(G, wide, copy=False)
-    rest = xp.astype(P, wide, copy=False)
+    rest = xp.astype(P, wide)
     rows = []
     with np.errstate(over="ignore", invalid="ignore"):
-        for i in range(b):
-            row = rest[:1, :]
+        for index, column in _steps(xp, xp.astype(G, wide, copy=False)):
+            row = xp.take(rest, index, axis=0)
             rows.append(row)
-            rest = rest[1:, :] + G[i + 1 :, i : i + 1] * (row * rates[None, :])
+            # Rows up to this one are finished: what an overflow does to them here is not read.
+            rest = rest + column[:, None] * (row * rates[None, :])
     return xp.concat(rows, axis=0) if rows else rest
+
+
+def _steps(xp: Namespace, G: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield ``[i]`` and column `i` of ``tril(G, -1)`` as arrays of fixed shape.
+
+    Libraries that compile every shape they meet (JAX) then compile once, not once a row.
+    """
+    if G.shape[0] == 0:
+        return
+    places = xp.reshape(xp.arange(G.shape[0], device=device(G)), (-1, 1))
+    lower = xp.tril(G, k=-1)
+    yield from zip(xp.unstack(places, axis=0), xp.unstack(lower, axis=1), strict=True)
 
 
 def _supports(form: str, G: Array, rates: Array, P: Array) -> bool:

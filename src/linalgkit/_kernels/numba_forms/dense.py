@@ -101,20 +101,13 @@ def _update_four(
 
 
 @inline
-def _one_row(flat: Any, s: Any, d: Any, W: Any, D: Any, k: Any) -> Any:
-    """Return a row's products with columns `k`, `k + 1` and itself; update `D` with it."""
-    a = b = n = 0.0
+def _update_one(flat: Any, s: Any, d: Any, D: Any, k: Any, p: Any) -> None:
+    """Add one row, weighted by the products of `p` that belong to it, to `D`."""
     k1 = k + _1
     for j in range(_0, d):
         x = np.float64(flat[s + j])
-        a += x * W[k, j]
-        b += x * W[k1, j]
-        n += x * x
-    for j in range(_0, d):
-        x = np.float64(flat[s + j])
-        D[k, j] += x * a
-        D[k1, j] += x * b
-    return a, b, n
+        D[k, j] += x * p[0]
+        D[k1, j] += x * p[4]
 
 
 @inline
@@ -140,11 +133,16 @@ def _sweep(flat: Any, first: int, stride: int, W: Any, P: Any, D: Any, norms: An
                 P[i, k + 1], P[i + 1, k + 1], P[i + 2, k + 1], P[i + 3, k + 1] = p[4:8]
             norms[i], norms[i + 1], norms[i + 2], norms[i + 3] = p[8:]
     for i in range(tiled, b):
+        # The same code as above, on four times the same row: what a row gives must not depend
+        # on where in a block it lies.
+        start = _U(first + i * stride)
         for k in range(0, m, 2):
-            p0, p1, norms[i] = _one_row(flat, _U(first + i * stride), _U(d), W, D, _U(k))
-            P[i, k] = p0
+            p = _dot_four(flat, start, _0, _U(d), W, _U(k), _0)
+            _update_one(flat, start, _U(d), D, _U(k), p)
+            P[i, k] = p[0]
             if k + 1 < q:
-                P[i, k + 1] = p1
+                P[i, k + 1] = p[4]
+            norms[i] = p[8]
 
 
 @jit

@@ -1,0 +1,94 @@
+// Enough of CUDA's language to run a kernel on the host, one block after another.
+//
+// The threads of a block are fibres, resumed in turn; each runs to its next barrier and hands
+// on. As all threads of a warp (or of the block, for __syncthreads) meet the same barriers, this
+// is what a barrier means. Reads that a missing barrier would race on are seen out of order.
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <utility>
+#include <vector>
+#include <ucontext.h>
+
+#define __global__
+#define __device__
+#define __shared__ static
+
+struct Index {
+  int x;
+};
+static Index threadIdx, blockIdx;
+static std::vector<double> host_shared_memory;
+static double host_lanes[1024];
+
+static ucontext_t host_main;
+static std::vector<ucontext_t> host_fibres;
+static std::vector<char> host_done;
+static std::function<void()> host_body;
+
+static void host_yield() {
+  const int self = threadIdx.x;
+  swapcontext(&host_fibres[self], &host_main);
+}
+
+static void host_entry() {
+  host_body();
+  host_done[threadIdx.x] = 1;
+}
+
+static void __syncthreads() { host_yield(); }
+
+static double __shfl_xor_sync(unsigned, double x, int mask) {
+  host_lanes[threadIdx.x] = x;
+  host_yield();
+  const double other = host_lanes[threadIdx.x ^ mask];
+  host_yield();
+  return other;
+}
+
+static double atomicAdd(double* target, double x) {
+  const double old = *target;
+  *target = old + x;
+  return old;
+}
+
+static void host_run_block(int threads) {
+  const std::size_t stack_bytes = 1 << 16;
+  std::vector<char> stacks(stack_bytes * threads);
+  host_fibres.assign(threads, ucontext_t());
+  host_done.assign(threads, 0);
+  for (int t = 0; t < threads; ++t) {
+    getcontext(&host_fibres[t]);
+    host_fibres[t].uc_stack.ss_sp = stacks.data() + stack_bytes * t;
+    host_fibres[t].uc_stack.ss_size = stack_bytes;
+    host_fibres[t].uc_link = &host_main;
+    makecontext(&host_fibres[t], host_entry, 0);
+  }
+  for (int running = threads; running > 0;) {
+    running = 0;
+    // Backwards, so that nothing rests on thread 0 being first.
+    for (int t = threads - 1; t >= 0; --t) {
+      if (host_done[t]) continue;
+      threadIdx.x = t;
+      swapcontext(&host_main, &host_fibres[t]);
+      running += !host_done[t];
+    }
+  }
+}
+
+template <class... A, std::size_t... I>
+static void host_call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
+  kernel(*static_cast<A*>(arguments[I])...);
+}
+
+template <class... A>
+static void host_launch(void (*kernel)(A...), int blocks, int threads, std::size_t shared,
+                        void** arguments) {
+  host_shared_memory.assign(shared / sizeof(double) + 1, 1e300);  // never zeroed on a device
+  host_body = [=] { host_call(kernel, arguments, std::index_sequence_for<A...>()); };
+  for (int block = 0; block < blocks; ++block) {
+    blockIdx.x = block;
+    host_run_block(threads);
+  }
+}

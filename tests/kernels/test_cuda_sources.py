@@ -1,0 +1,157 @@
+"""The CUDA sources compile for real devices and, run on the host, agree with the portable form.
+
+Neither check needs a device: the first needs nvcc, the second a C++ compiler.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from linalgkit import _kernels
+from linalgkit._core.array import numpy_namespace
+from linalgkit._kernels import cupy_forms
+from linalgkit._kernels.cupy_forms import dense, ladder, launch, sparse
+
+from .cuda_host import HostDevice
+
+NP = numpy_namespace()
+
+INSTANCES = {
+    "dense": [
+        *(f"normal_product<{t}, {m}>" for t, m in product(("float", "double"), (1, 8))),
+        "row_norms_squared<float>",
+        "row_norms_squared<double>",
+        "sum_partials",
+    ],
+    "ladder": [
+        "ladder_solve<double, double>",
+        "ladder_solve<double, Complex<double>>",
+        "ladder_solve<Complex<double>, Complex<double>>",
+    ],
+    "sparse": [
+        f"csr_normal_product<{t}, {s}, {i}, {q}>"
+        for (t, s), i, q in product(
+            (("float", "double"), ("Complex<double>", "Complex<double>")),
+            ("int", "long long"),
+            (1, 4),
+        )
+    ],
+}
+
+
+def data(rng: np.random.Generator, dtype: str, *shape: int) -> np.ndarray:
+    values = rng.standard_normal(shape)
+    if dtype.startswith("complex"):
+        values = values + 1j * rng.standard_normal(shape)
+    return values.astype(dtype)
+
+
+def test_every_source_is_in_the_list() -> None:
+    folder = Path(cupy_forms.__file__).parent
+    assert {path.stem for path in folder.glob("*.cu")} == {*INSTANCES, "scalars"}
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+@pytest.mark.parametrize("name", INSTANCES)
+def test_nvcc_compiles_every_instance_without_spilling(name: str, tmp_path: Path) -> None:
+    uses = "\n".join(f"auto use_{i} = {e};" for i, e in enumerate(INSTANCES[name]))
+    source = tmp_path / f"{name}.cu"
+    source.write_text(f"{launch.source(name)}\n{uses}\n")
+    command = ["nvcc", *launch.OPTIONS, "-arch=sm_80", "-Werror", "all-warnings", "-cubin"]
+    done = subprocess.run(
+        [*command, "-Xptxas", "-v", "-o", tmp_path / "out.cubin", source],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    compiled = done.stderr.count("Compiling entry function")
+    assert compiled == len(INSTANCES[name]), done.stderr
+    assert done.stderr.count(" 0 bytes spill stores") == compiled, done.stderr
+
+
+@pytest.fixture(scope="module")
+def host_device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++")
+    return HostDevice(tmp_path_factory.mktemp("host_device"))
+
+
+@pytest.fixture(autouse=True)
+def launch_on_host(host_device: HostDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (dense, ladder, sparse):
+        monkeypatch.setattr(module, "launch", host_device.launch)
+
+
+def assert_all_close(found: tuple, expected: tuple, dtype: str) -> None:
+    rtol = 300 * np.finfo(dtype).eps
+    for a, b in zip(found, expected, strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * max(1e-300, np.abs(b).max(initial=0)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "b", "d", "q"),
+    [
+        ("float32", 70, 300, 3),
+        ("float64", 33, 270, 2),
+        ("float64", 5, 1, 2),
+        ("float64", 0, 4, 2),
+        ("complex64", 33, 150, 2),
+        ("complex128", 35, 140, 1),
+    ],
+)
+def test_fused_product_on_the_host(
+    rng: np.random.Generator, dtype: str, b: int, d: int, q: int
+) -> None:
+    X, Z = data(rng, dtype, b, d), data(rng, dtype, d, q)
+    found = dense.normal_product_norms(NP, X, Z)
+    expected = _kernels.normal_product_norms.forms()["portable"](NP, X, Z)
+    assert_all_close(found, expected, dtype)
+    assert_all_close(dense.normal_product(NP, X, Z), expected[:2], dtype)
+    assert_all_close((dense.row_norms_squared(NP, X),), expected[2:], dtype)
+
+
+def test_strided_rows_on_the_host(rng: np.random.Generator) -> None:
+    whole, Z = data(rng, "complex64", 21, 50), data(rng, "complex64", 30, 2)
+    for X in (whole[::2, 7:37], whole[::-1, 20:]):
+        found = dense.normal_product_norms(NP, X, Z)
+        expected = _kernels.normal_product_norms.forms()["portable"](NP, X, Z)
+        assert_all_close(found, expected, "complex64")
+
+
+def test_nan_stays_in_its_row_on_the_host(rng: np.random.Generator) -> None:
+    X, Z = data(rng, "float64", 9, 40), data(rng, "float64", 40, 2)
+    X[6, 3] = np.nan
+    P, D, norms = dense.normal_product_norms(NP, X, Z)
+    assert np.array_equal(np.isfinite(norms), np.arange(9) != 6)
+    assert np.array_equal(np.isfinite(P[:, 0]), np.arange(9) != 6)
+    assert np.isnan(D).all()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize(("b", "m"), [(1, 1), (40, 3), (300, 2), (0, 3)])
+def test_ladder_on_the_host(rng: np.random.Generator, dtype: str, b: int, m: int) -> None:
+    X, P = data(rng, dtype, b, 20), data(rng, dtype, b, m)
+    G, rates = X @ X.conj().T, 1e-3 * 2.0 ** -np.arange(m)
+    expected = _kernels.ladder_solve.forms()["portable"](NP, G, rates, P)
+    found = ladder.ladder_solve(NP, G, rates, P)
+    assert_all_close((found,), (expected,), dtype)
+
+
+@pytest.mark.parametrize(("dtype", "q"), [("float32", 1), ("float64", 3), ("complex64", 2)])
+def test_csr_product_on_the_host(rng: np.random.Generator, dtype: str, q: int) -> None:
+    S = sp.csr_array(data(rng, dtype, 40, 90) * (rng.random((40, 90)) < 0.3))
+    S.data[S.indptr[7] : S.indptr[8]] = 0
+    Z = data(rng, dtype, 90, q)
+    expected = _kernels.csr_normal_product_norms.forms()["portable"](NP, S, Z)
+    found = sparse.csr_normal_product_norms(NP, S, Z)
+    assert_all_close(found, expected, dtype)
+    assert_all_close(sparse.csr_normal_product(NP, S, Z), expected[:2], dtype)
