@@ -24,7 +24,6 @@ from linalgkit._core.array import (
     itemsize,
     matmul_h,
     widest_dtype,
-    widest_float,
 )
 from linalgkit._kernels._kernel import Kernel
 
@@ -33,13 +32,15 @@ _CACHE_BYTES = 1 << 19
 
 
 def micro_rows(xp: Namespace, X: Array) -> int:
-    """Return how many rows of `X` are worked on at a time: half a megabyte on a CPU, else all.
+    """Return how many rows of `X` are worked on at a time.
 
-    On a device every launch costs more than a second read of a block.
+    On a CPU half a megabyte in the widest float; on a device, where every launch costs more
+    than a second read of a block, all.
     """
     if str(device(X)) != "cpu":
         return max(1, int(X.shape[0]))
-    row_bytes = max(1, int(X.shape[1])) * itemsize(xp, X.dtype)
+    wide = widest_dtype(xp, device(X), X.dtype)
+    row_bytes = max(1, int(X.shape[1])) * itemsize(xp, wide)
     return max(16, _CACHE_BYTES // row_bytes)
 
 
@@ -78,11 +79,9 @@ def _sweep(xp: Namespace, X: Array, Z: Array, *, norms: bool) -> tuple[Array, Ar
 
 def _squares(xp: Namespace, block: Array) -> Array:
     """Return the squared row norms of a block, squared and summed in the widest float."""
-    wide = widest_float(xp, device(block))
-    parts = (xp.real(block), xp.imag(block)) if is_complex(block, xp) else (block,)
-    wides = [xp.astype(part, wide, copy=False) for part in parts]
-    totals = [xp.sum(part * part, axis=1, dtype=wide) for part in wides]
-    return totals[0] + totals[1] if len(totals) == 2 else totals[0]
+    wide = xp.astype(block, widest_dtype(xp, device(block), block.dtype), copy=False)
+    squares = xp.vecdot(wide, wide, axis=-1)
+    return xp.real(squares) if is_complex(wide, xp) else squares
 
 
 def _row_norms_squared(xp: Namespace, X: Array) -> Array:
