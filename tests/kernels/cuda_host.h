@@ -1,8 +1,8 @@
 // Enough of CUDA's language to run a kernel on the host, one block after another.
 //
-// The threads of a block are fibres, resumed in turn; each runs to its next barrier and hands
-// on. As all threads of a warp (or of the block, for __syncthreads) meet the same barriers, this
-// is what a barrier means. Reads that a missing barrier would race on are seen out of order.
+// The threads of a block are fibres. A warp's lanes are resumed in turn, each running to its next
+// shuffle, until all wait at a __syncthreads; only then does the next warp run. So a barrier that
+// is missing between warps, or a shuffle that only some lanes reach, gives wrong numbers.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -24,7 +24,7 @@ static double host_lanes[1024];
 
 static ucontext_t host_main;
 static std::vector<ucontext_t> host_fibres;
-static std::vector<char> host_done;
+static std::vector<char> host_done, host_waits;
 static std::function<void()> host_body;
 
 static void host_yield() {
@@ -37,7 +37,10 @@ static void host_entry() {
   host_done[threadIdx.x] = 1;
 }
 
-static void __syncthreads() { host_yield(); }
+static void __syncthreads() {
+  host_waits[threadIdx.x] = 1;
+  host_yield();
+}
 
 static double __shfl_xor_sync(unsigned, double x, int mask) {
   host_lanes[threadIdx.x] = x;
@@ -53,11 +56,24 @@ static double atomicAdd(double* target, double x) {
   return old;
 }
 
+static void host_run_warp(int warp) {
+  for (bool ran = true; ran;) {
+    ran = false;
+    for (int t = 32 * warp + 31; t >= 32 * warp; --t) {
+      if (host_done[t] || host_waits[t]) continue;
+      threadIdx.x = t;
+      swapcontext(&host_main, &host_fibres[t]);
+      ran = true;
+    }
+  }
+}
+
 static void host_run_block(int threads) {
   const std::size_t stack_bytes = 1 << 16;
   std::vector<char> stacks(stack_bytes * threads);
   host_fibres.assign(threads, ucontext_t());
   host_done.assign(threads, 0);
+  host_waits.assign(threads, 0);
   for (int t = 0; t < threads; ++t) {
     getcontext(&host_fibres[t]);
     host_fibres[t].uc_stack.ss_sp = stacks.data() + stack_bytes * t;
@@ -66,14 +82,11 @@ static void host_run_block(int threads) {
     makecontext(&host_fibres[t], host_entry, 0);
   }
   for (int running = threads; running > 0;) {
-    running = 0;
     // Backwards, so that nothing rests on thread 0 being first.
-    for (int t = threads - 1; t >= 0; --t) {
-      if (host_done[t]) continue;
-      threadIdx.x = t;
-      swapcontext(&host_main, &host_fibres[t]);
-      running += !host_done[t];
-    }
+    for (int warp = threads / 32 - 1; warp >= 0; --warp) host_run_warp(warp);
+    running = 0;
+    for (char done : host_done) running += !done;
+    host_waits.assign(threads, 0);
   }
 }
 
