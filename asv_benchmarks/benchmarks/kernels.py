@@ -128,7 +128,7 @@ class Compile:
     timeout = 120
     unit = "seconds"
     param_names = ("kernel",)
-    params = (tuple(CASES),)
+    params = (_base.sized(("normal_product_norms",), tuple(CASES)),)
 
     def setup(self, kernel: str) -> None:
         require(kernel, "numba", CASES[kernel]())
