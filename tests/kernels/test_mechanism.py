@@ -41,17 +41,6 @@ def make(**options: object) -> Kernel:
     )
 
 
-@pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__, _this_module()))
-
-
-def _this_module() -> object:
-    module = type(sys)(__name__)
-    module.accelerated = accelerated  # type: ignore[attr-defined]
-    return module
-
-
 @pytest.mark.usefixtures("fresh_registry")
 class TestChoice:
     def test_numpy_takes_the_numba_form_and_others_the_portable(self) -> None:
