@@ -143,6 +143,7 @@ def test_functions_compile_where_no_cache_can_be_written(monkeypatch: pytest.Mon
             raise RuntimeError("cannot cache function: no locator available")
         return compile_function(**options)
 
-    monkeypatch.setattr(jit.numba, "njit", without_cache)
-    double = jit.jit(lambda x: 2 * x)
+    with monkeypatch.context() as patch:
+        patch.setattr(jit.numba, "njit", without_cache)
+        double = jit.jit(lambda x: 2 * x)
     assert double(np.float64(4)) == 8
