@@ -221,7 +221,8 @@ class Memory(_Traced):
         from linalgkit.streaming._segments import block_rows
 
         model = StreamingEigh(1, method=self.name, rng=0, max_heavy_rows=self.n_heavy)
-        q = problems.n_columns(model.fit(self.block).to_state(), self.d)
+        model.fit(problems.repeated(self.block, 8000))
+        q = problems.n_columns(model.to_state(), self.d)
         return 8 * self.d * (2 * q + self.n_heavy + block_rows(self.d, 8))
 
     def track_peak(self, method: str) -> int:
