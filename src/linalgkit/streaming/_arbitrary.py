@@ -1,8 +1,8 @@
 """Rows in any order: Frequent Directions with its bound, the Oja ladder where that says nothing.
 
 Both see the same blocks. Frequent Directions answers wherever its enclosure determines the
-subspace at all; where the tail of the spectrum is too heavy for that the ladder answers if one
-of its rates has grown::
+subspace at all, or where the ladder confirms it; where the tail of the spectrum is too heavy
+the ladder answers, if its own assumption holds::
 
     engine = ArbitraryOrder(d, 1, xp=xp, device=device, dtype=xp.float64, rng=rng)
     engine.update(block)
@@ -16,11 +16,15 @@ import copy
 from typing import Any, Self
 
 from linalgkit._core.array import Array, Device, DType, Namespace
+from linalgkit._core.linalg import subspace_sin2
 from linalgkit._core.operators import Operator
 from linalgkit._core.state import State
+from linalgkit.streaming._enclosure import add_angles
 from linalgkit.streaming._engine import Certificate, Engine, sizes_from_state, widened
 from linalgkit.streaming._frequent_directions import FrequentDirections
 from linalgkit.streaming._oja import OjaLadder
+
+_AGREEMENT = 0.1
 
 
 class ArbitraryOrder(Engine):
@@ -39,9 +43,13 @@ class ArbitraryOrder(Engine):
 
     Notes
     -----
-    The sketch answers if its bound on the angle is below 90 degrees, or if nothing grew. In
-    the second case ``status`` is ``"no_growth"``: neither certificate holds. Eigenvalues of
-    the ladder's vectors are brought inside the enclosure that the sketch gives for them.
+    The sketch answers if its bound on the angle is below 90 degrees. If not, and the ladder has
+    converged, their distance decides. Where ``sin^2`` between the two is below 0.1 they confirm
+    each other; if then the ladder's own estimate makes up half of the distance or more, the
+    sketch is taken to be the better one, with the distance as error estimate. Else the ladder
+    answers. (That rule is experience: their errors are not independent.) If neither holds,
+    ``status`` is ``"no_growth"`` and the sketch answers. Eigenvalues of the ladder's vectors
+    are brought inside the enclosure that the sketch gives for them.
 
     Storage: the sum of the two.
     """
@@ -111,13 +119,24 @@ class ArbitraryOrder(Engine):
 
     # ------------------------------------------------------------------------- the answer
 
-    def _ladder_answers(self) -> bool:
-        bound = self.sketch.certificate()["extra"]["sin2_bound"]
-        return bool(bound >= 1.0 and self.ladder.status == "converged")
+    def _choice(self) -> tuple[str, float]:
+        """Return who answers and why, and ``sin^2`` between the two answers.
+
+        The first is "bound", "agreement", "ladder" or "neither".
+        """
+        k = self.n_components
+        if self.sketch.certificate()["extra"]["sin2_bound"] < 1.0:
+            return "bound", 0.0
+        if self.ladder.status != "converged":
+            return "neither", 1.0
+        between = subspace_sin2(self.sketch.top(k)[1], self.ladder.top(k)[1], self.xp)
+        own = self.ladder.certificate()["error_estimate"]
+        agree = between < _AGREEMENT and own >= 0.5 * between
+        return ("agreement" if agree else "ladder"), between
 
     def top(self, r: int) -> tuple[Array, Array]:
         """Return the `r` largest eigenvalues, descending, and their vectors as columns."""
-        if not self._ladder_answers():
+        if self._choice()[0] != "ladder":
             return self.sketch.top(r)
         xp = self.xp
         lam, V = self.ladder.top(r)
@@ -131,12 +150,16 @@ class ArbitraryOrder(Engine):
     def certificate(self) -> Certificate:
         """Return the certificate of the one that answers, and whose it is."""
         sketch, ladder = self.sketch.certificate(), self.ladder.certificate()
-        if not self._ladder_answers():
-            weak = sketch["extra"]["sin2_bound"] >= 1.0
-            status = "no_growth" if weak else "converged"
-            return {**sketch, "candidate": self.sketch.name, "status": status}
-        extra = {**sketch["extra"], **ladder["extra"]}
-        return {**ladder, "gap": sketch["gap"], "candidate": self.ladder.name, "extra": extra}
+        reason, between = self._choice()
+        extra = {**ladder.get("extra", {}), **sketch["extra"], "sin2_between": between}
+        if reason == "ladder":
+            return {**ladder, "gap": sketch["gap"], "candidate": self.ladder.name, "extra": extra}
+        status = "no_growth" if reason == "neither" else "converged"
+        certificate = {**sketch, "candidate": self.sketch.name, "status": status, "extra": extra}
+        if reason == "agreement":
+            sampled = sketch["extra"]["sin2_sampling"]
+            certificate["error_estimate"] = add_angles(between, sampled)
+        return certificate
 
     # ------------------------------------------------------------------------------ state
 

@@ -42,11 +42,11 @@ def enclosure_sin2(values: Sequence[float], k: int, excess: float) -> float:
     the right side is below 1 the angle cannot have passed 45 degrees, as it moves continuously
     with the perturbation. Sharp: a 2 x 2 matrix attains it.
     """
-    if excess <= 0.0:
-        return 0.0
     distance = _value(values, k - 1) - _value(values, k)
     if excess >= distance:
         return 1.0
+    if excess <= 0.0:
+        return 0.0
     ratio = excess / distance
     # (1 - cos 2 theta) / 2, without cancellation
     return 0.5 * ratio * ratio / (1.0 + math.sqrt(1.0 - ratio * ratio))

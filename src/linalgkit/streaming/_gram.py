@@ -173,6 +173,7 @@ class Gram(Engine):
         q = min(d, n_components + _SPARE_COLUMNS)
         draw = standard_normal(as_generator(rng), (d, q), xp=xp, device=device, dtype=self.wide)
         self._S = self._zeros(d, d)
+        self._owns_S = True
         self._weights = Weights()
         empty = Snapshot(orthonormalise(draw, xp), real_part(self._zeros(q), xp), Weights())
         self._older, self._newer = empty, empty
@@ -197,6 +198,8 @@ class Gram(Engine):
             start = end
 
     def _add(self, block: Operator, count: float) -> None:
+        if not self._owns_S:
+            self._S, self._owns_S = self.xp.asarray(self._S, copy=True), True
         self._S = block.add_gram(self._S)
         self._weights = self._weights + Weights(count, count)
         self._pairs = None
@@ -252,8 +255,9 @@ class Gram(Engine):
     # ------------------------------------------------------------------------- the answer
 
     def finish(self) -> Self:
-        """Return a view with the decomposition done; it is valid until the next update."""
+        """Return a view with the decomposition done; whoever is updated next copies the sum."""
         self._eigenpairs()
+        self._owns_S = False
         return copy.copy(self)
 
     def _eigenpairs(self) -> tuple[Array, Array]:

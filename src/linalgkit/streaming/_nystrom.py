@@ -31,7 +31,7 @@ from linalgkit.streaming._engine import Certificate, Engine, host_values, sizes_
 _BLOCK_BYTES = 2**20
 
 
-def test_matrix(
+def orthonormal_draw(
     key: int, d: int, size: int, *, xp: Namespace, device: Device, dtype: DType
 ) -> Array:
     """Return the (d, size) orthonormal matrix that belongs to an integer key.
@@ -41,9 +41,6 @@ def test_matrix(
     """
     draw = standard_normal(as_generator(key), (d, size), xp=xp, device=device, dtype=dtype)
     return orthonormalise(draw, xp)
-
-
-test_matrix.__test__ = False  # type: ignore[attr-defined]  # not one of pytest's
 
 
 # Tropp, Yurtsever, Udell, Cevher, "Fixed-rank approximation of a positive-semidefinite matrix
@@ -105,7 +102,7 @@ class Nystrom(Engine):
     def _start(self, key: int, size: int) -> None:
         self.key = key
         self.sketch_size = size
-        self._omega = test_matrix(
+        self._omega = orthonormal_draw(
             key, self.d, size, xp=self.xp, device=self.device, dtype=self.dtype
         )
         self._Y = self._zeros(self.d, size)

@@ -7,7 +7,7 @@ of the rows was, if the gap is large::
     engine = OjaLadder(d, 1, xp=xp, device=device, dtype=xp.float64, rng=rng)
     engine.update(block)
     lam, V = engine.top(1)
-    engine.status           # "converged", or "no_growth": the gap was too small
+    engine.status           # "converged", or "no_growth": the gap is too small
 
 """
 
@@ -22,7 +22,6 @@ from linalgkit._core.operators import Operator
 from linalgkit._core.random import as_generator, standard_normal
 from linalgkit._core.state import State
 from linalgkit._core.validation import check_float
-from linalgkit._kernels import ladder_solve
 from linalgkit.streaming._engine import (
     Certificate,
     Engine,
@@ -31,6 +30,7 @@ from linalgkit.streaming._engine import (
     sizes_from_state,
     widened,
 )
+from linalgkit.streaming._ladder import add_scaled, ladder_step, normalise
 
 BLOCK_ROWS = 64
 PAPER_GROWTH = 10.0
@@ -40,74 +40,13 @@ DEFAULT_GROWTH = 2.0
 FIRST_ORDER = 1e-2
 """Rates below this, times the energy so far, are followed by one shared first-order sum."""
 
+# Widths of the window that differ would be compiled anew by libraries that compile by shape.
+_WIDTH_STEP = 4
+_SPARE_RATES = 7
+
 # In the stationary state a vector at rate eta carries a noise of variance eta s / 2, and its
 # covariance with that of half the rate is eta s / 3: their difference has variance eta s / 12.
 _NOISE_RATIO = 6.0
-
-
-# ------------------------------------------------------------------------- step functions
-
-
-def ladder_step(
-    block: Operator, G: Array, V: Array, rates: Array, V0: Array, *, xp: Namespace
-) -> tuple[Array, Array]:
-    """Apply Oja's rule, row after row, to the columns of `V` at their own rates.
-
-    Parameters
-    ----------
-    block : Operator (b, d)
-        Rows.
-    G : array (b, b)
-        Their products with each other, ``X X^H``.
-    V : array (d, m)
-        Vectors.
-    rates : array (m,)
-        Real, not negative.
-    V0 : array (d, k)
-        The start, for the first-order sum.
-    xp : module
-        Namespace.
-
-    Returns
-    -------
-    V : array (d, m)
-        ``(I + eta x_b x_b^H) ... (I + eta x_1 x_1^H) v`` for each column, not normalised. With
-        ``c = (I - eta tril(X X^H, -1))^{-1} X v`` that product is ``v + eta X^H c``.
-    Y : array (d, k)
-        ``X^H X V0``.
-    """
-    m, narrow = V.shape[1], block.dtype
-    joint = xp.astype(xp.concat([V, V0], axis=1), narrow, copy=False)
-    P = xp.astype(block.matmul(joint), V.dtype, copy=False)
-    C = ladder_solve(xp, G, rates, P[:, :m]) * xp.astype(rates[None, :], V.dtype, copy=False)
-    steps = xp.astype(xp.concat([C, P[:, m:]], axis=1), narrow, copy=False)
-    D = xp.astype(block.rmatmul(steps), V.dtype, copy=False)
-    return V + D[:, :m], D[:, m:]
-
-
-def normalise(V: Array, k: int, *, xp: Namespace) -> tuple[Array, Array]:
-    """Orthonormalise each group of `k` neighbouring columns.
-
-    Returns
-    -------
-    V : array (d, m k)
-        Each group with the spans of its leading columns kept.
-    growth : array (m, k)
-        Logarithms of the lengths that were divided by (minus infinity for a zero column).
-    """
-    d, columns = V.shape
-    if k == 1:
-        lengths = xp.linalg.vector_norm(V, axis=0)
-        safe = xp.where(lengths > 0, lengths, xp.ones_like(lengths))
-        V = V / xp.astype(safe[None, :], V.dtype, copy=False)
-    else:
-        groups = xp.permute_dims(xp.reshape(V, (d, columns // k, k)), (1, 0, 2))
-        Q, R = xp.linalg.qr(groups)
-        lengths = xp.reshape(xp.abs(xp.linalg.diagonal(R)), (columns,))
-        V = xp.reshape(xp.permute_dims(Q, (1, 0, 2)), (d, columns))
-        safe = xp.where(lengths > 0, lengths, xp.ones_like(lengths))
-    growth = xp.where(lengths > 0, xp.log(safe), xp.full_like(lengths, -math.inf))
-    return V, xp.reshape(growth, (columns // k, k))
 
 
 # -------------------------------------------------------------------------------- the engine
@@ -142,16 +81,19 @@ class OjaLadder(Engine):
     Attributes
     ----------
     status : str
-        ``"converged"`` if some rate has grown enough; else ``"no_growth"``: the assumption on
-        the gap failed and the rate that has grown most answers.
+        ``"converged"`` if some rate has grown enough and half of it gives nearly the same
+        answer; else ``"no_growth"``: the assumption on the gap has failed, and the smallest
+        rate that has grown answers, or the one that has grown most.
 
     Notes
     -----
     Guarantee (k = 1, threshold ``10 ln d``): if ``l_1 / l_2`` is at least of order
-    ``log n log d``, the error is of order ``log d / R`` in any order of rows. Where nothing
-    grew, that is known. There is no other certificate, and no merge. `error_estimate` is six
-    times the ``sin^2`` between the answers of the chosen rate and of half of it: where the
-    noise of a constant rate dominates that is the error, else it is more.
+    ``log n log d``, the error is of order ``log d / R`` in any order of rows. A rate that is
+    large enough grows whatever the gap is, so growth alone proves nothing. With a large gap,
+    though, half of the smallest rate that grew has turned to the same vector:
+    `error_estimate` is six times the ``sin^2`` between the two. Where the noise of a constant
+    rate dominates that is the error, else it is more; at 1 (gaps below about 2) the assumption
+    is taken to have failed. There is no other certificate, and no merge.
 
     Storage: ``k d (w + 2)`` numbers of the widest dtype with `w` rates in the window, about
     ``log2(100 d ln d)`` at most, twice that while a block is added. Flops a row:
@@ -262,15 +204,19 @@ class OjaLadder(Engine):
         if self._unit is None:
             self._unit = math.frexp(fresh)
         before = self._log2_share(self._energy)
-        after = self._log2_share(_add(self._energy, math.frexp(fresh)))
+        after = self._log2_share(add_scaled(self._energy, math.frexp(fresh)))
         limit = math.log2(FIRST_ORDER)
         lowest = math.floor(limit - after)
-        if self._rates:
+        # At this rate the fresh rows alone let the start grow enough, so larger ones lose.
+        reach = (self.growth_threshold + 0.5 * math.log(self.d)) / math.log(2.0)
+        reach = min(reach, self._largest_growth() / math.log(2.0))
+        highest = lowest + math.ceil(reach + math.log2(BLOCK_ROWS) - limit) + _SPARE_RATES
+        if self._rates and self._rates[0] <= highest + 1:
             highest = self._rates[0] - 1
-        else:
-            reach = (self.growth_threshold + 0.5 * math.log(self.d)) / math.log(2.0)
-            highest = lowest + math.ceil(reach + math.log2(BLOCK_ROWS) - limit)
-            highest = min(highest, math.floor(limit - before)) if before > -math.inf else highest
+        elif self._rates:
+            self._keep(0)
+        if before > -math.inf:
+            highest = min(highest, math.floor(limit - before))
         new = list(range(lowest, highest + 1))
         if new:
             self._split_off(new)
@@ -294,8 +240,7 @@ class OjaLadder(Engine):
 
     def _safe_stop(self, norms: list[float], start: int) -> int:
         """Return how far rows can be taken together without overflow at the largest rate."""
-        info = self.xp.finfo(real_part(self._V0, self.xp).dtype)
-        budget = 0.4 * math.log(float(info.max))
+        budget = self._largest_growth()
         while self._rates and not self._single_growth(max(norms)) <= budget:
             self._keep(len(self._rates) - 1)
         total, stop = 0.0, start
@@ -306,20 +251,27 @@ class OjaLadder(Engine):
             stop += 1
         return stop
 
+    def _largest_growth(self) -> float:
+        """Return the logarithm of a growth that cannot overflow, squared or not."""
+        return 0.4 * math.log(float(self.xp.finfo(self._real_dtype()).max))
+
     def _single_growth(self, norm: float) -> float:
         """Bound the logarithm of the growth by one row at the largest rate."""
         return math.log1p(self._rate(self._rates[-1]) * norm) if self._rates and norm else 0.0
 
     def _apply(self, block: Operator, G: Array, norms: list[float]) -> None:
         """Apply rows that are known not to overflow."""
-        xp, k = self.xp, self.n_components
-        repeated = [self._rate(j) for j in self._rates for _ in range(k)]
+        xp, k, d = self.xp, self.n_components, self.d
+        used = len(self._rates) * k
+        spare = -used % _WIDTH_STEP
+        repeated = [self._rate(j) for j in self._rates for _ in range(k)] + [0.0] * spare
         rates = asarray(repeated, xp=xp, device=self.device, dtype=self._real_dtype())
-        V, Y = ladder_step(block, G, self._V, rates, self._V0, xp=xp)
+        padded = xp.concat([self._V, self._zeros(d, spare)], axis=1) if spare else self._V
+        V, Y = ladder_step(block, G, padded, rates, self._V0, xp=xp)
         self._Y = self._Y + Y
-        if self._rates:
-            self._V, self._pending = normalise(V, k, xp=xp)
-        self._energy = _add(self._energy, math.frexp(math.fsum(norms)))
+        if used:
+            self._V, self._pending = normalise(V[:, :used], k, xp=xp)
+        self._energy = add_scaled(self._energy, math.frexp(math.fsum(norms)))
 
     def _real_dtype(self) -> DType:
         return real_part(self._V0, self.xp).dtype
@@ -371,10 +323,14 @@ class OjaLadder(Engine):
 
     @property
     def status(self) -> str:
-        """Whether some rate has grown enough: ``"converged"`` or ``"no_growth"``."""
+        """``"converged"``, or ``"no_growth"`` where the assumption on the gap has failed."""
         chosen = self._chosen()
-        grown = chosen is not None and min(self._growth[chosen]) >= self.growth_threshold
-        return "converged" if grown else "no_growth"
+        if chosen is None or min(self._growth[chosen]) < self.growth_threshold:
+            return "no_growth"
+        return "converged" if self._error_estimate(chosen) < 1.0 else "no_growth"
+
+    def _error_estimate(self, chosen: int) -> float:
+        return min(1.0, _NOISE_RATIO * self._rate_sin2(chosen))
 
     @property
     def rates(self) -> list[float]:
@@ -425,7 +381,7 @@ class OjaLadder(Engine):
             return {**base, "lam1": 0.0, "error_estimate": math.nan, "residual": 0.0}
         growth = min(self._growth[chosen])
         between = self._rate_sin2(chosen)
-        sin2 = min(1.0, _NOISE_RATIO * between)
+        sin2 = self._error_estimate(chosen)
         return {
             **base,
             "lam1": self._eigenvalues(chosen)[0],
@@ -481,13 +437,3 @@ class OjaLadder(Engine):
         engine._energy = (state["energy"][0], state["energy"][1])
         engine._n_rows = state["n_rows"]
         return engine
-
-
-def _add(a: tuple[float, int], b: tuple[float, int]) -> tuple[float, int]:
-    """Add two numbers given as mantissa and exponent."""
-    if a[0] == 0.0 or b[0] == 0.0:
-        return a if b[0] == 0.0 else b
-    high, low = (a, b) if a[1] >= b[1] else (b, a)
-    total = high[0] + math.ldexp(low[0], max(low[1] - high[1], -1100))
-    mantissa, exponent = math.frexp(total)
-    return mantissa, exponent + high[1]
