@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from linalgkit._core.array import Array
+from linalgkit._core.array import Array, to_numpy
 from linalgkit._core.linalg import fix_signs, ldexp
 from linalgkit._core.validation import AccuracyWarning
 from linalgkit.streaming._options import Options
@@ -15,6 +15,7 @@ from linalgkit.streaming._result import StreamingEighResult
 from linalgkit.streaming._stream import RowStream
 
 ORDER_ZSCORE_LIMIT = 6.0
+UNCERTAIN = 0.25
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def make_result(
         lam, V = refined.eigenvalues, refined.eigenvectors
         certificate = {**certificate, "residual": refined.residual, "residual_kind": "exact"}
     lam, V = _padded(lam, V, k, final)
-    required = final.n_heavy_required(float(lam[0]))
+    required = final.n_heavy_required(certificate)
+    if required:
+        certificate = _with_heavy_rows(final, certificate, k)
     status = _status(final, options, certificate, required)
     space, xp = final.space, final.space.xp
     return StreamingEighResult(
@@ -73,6 +76,27 @@ def make_result(
         order_zscore=float(certificate.get("order_zscore", math.nan)),
         status=status,
     )
+
+
+def _with_heavy_rows(final: RowStream, certificate: dict[str, Any], k: int) -> dict[str, Any]:
+    """Return the certificate of the light rows, carried over to all rows.
+
+    What the heavy rows change in the eigenvalues of the summary is applied to the gap that was
+    measured on the light ones; the error of the light part turns the joint vectors less, by
+    the square of the difference of the two eigenvalues in question.
+    """
+    light, joint = (
+        [*to_numpy(lam).tolist(), 0.0][: k + 1]
+        for lam in (final.engine.top(k + 1)[0], final.engine.joint(k + 1)[0])
+    )
+    if len(light) <= k or len(joint) <= k or min(light[k], joint[k]) <= 0.0:
+        return certificate
+    change = joint[k - 1] / joint[k] * light[k] / light[k - 1]
+    gap = max(1.0, certificate["gap"] * change)
+    below = light[k - 1] - light[k]
+    widened = max(joint[k - 1] - joint[k], below)
+    share = (below / widened) ** 2 if widened > 0.0 else 1.0
+    return {**certificate, "gap": gap, "error_estimate": certificate["error_estimate"] * share}
 
 
 def _padded(lam: Array, V: Array, k: int, stream: RowStream) -> tuple[Array, Array]:
@@ -99,6 +123,9 @@ def _status(stream: RowStream, options: Options, certificate: dict[str, Any], re
         return "heavy_rows_missed"
     if certificate.get("gap", math.nan) < options.gap_warn:
         return "small_gap"
+    is_sketch = certificate.get("residual_kind", "estimate") != "exact" and stream.heap is None
+    if is_sketch and certificate.get("error_estimate", math.nan) > UNCERTAIN:
+        return "uncertain"
     return "converged"
 
 
@@ -126,6 +153,11 @@ def warn_if_weak(result: StreamingEighResult, options: Options, *, stacklevel: i
             f"the eigenvalue gap l_k / l_(k+1) is estimated at {result.gap:.3g}, below gap_warn="
             f"{options.gap_warn:g}: the eigenvectors are not well determined by these rows. "
             'Use more rows, another n_components, or method="gram", exact for the rows seen.'
+        ),
+        "uncertain": (
+            f"the eigenvectors may be far off: sin^2 of their angle is estimated at "
+            f"{result.error_estimate:.2g}. Use more rows or more memory (n_oversamples, "
+            'memory_budget), or method="gram", exact for the rows seen.'
         ),
     }.get(result.status)
     if text is not None:

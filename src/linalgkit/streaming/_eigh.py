@@ -176,7 +176,6 @@ class StreamingEigh(PrincipalAxes, Stateful):
     True
     """
 
-    _answer_cache: Answered | None
     _refined: Refined | None
 
     def __init__(
@@ -393,11 +392,11 @@ class StreamingEigh(PrincipalAxes, Stateful):
 
     def _answered(self) -> Answered:
         """Return the answer of this moment; warn when it is new and weak."""
-        found: Answered | None = self.__dict__.get("_answer_cache")
+        stream = self._fitted_stream()
+        found: Answered | None = stream.answered  # kept there: reading must not change `self`
         if found is None:
-            stream, options = self._fitted_stream(), self._options()
-            found = answer(stream, options, self.__dict__.get("_refined"))
-            self._answer_cache = found
+            options = self._options()
+            found = stream.answered = answer(stream, options, self.__dict__.get("_refined"))
             warn_if_weak(found.result, options)
         return found
 
@@ -416,7 +415,7 @@ class StreamingEigh(PrincipalAxes, Stateful):
     def _take(self, stream: RowStream, features: Features) -> None:
         """Commit a new state and drop what was derived from the old one."""
         self._stream = stream
-        self._answer_cache = None
+        stream.answered = None
         self._refined = None
         self._set_features(features)
 
@@ -441,6 +440,7 @@ class StreamingEigh(PrincipalAxes, Stateful):
         fresh = stream if is_small or in_place else stream.duplicate()
         try:
             fresh.push(block, weights)
+            fresh.check_waiting_rows()
         except ValueError:
             check_finite_block(block, index)
             raise
@@ -491,7 +491,7 @@ class StreamingEigh(PrincipalAxes, Stateful):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return everything but the stream as it is, and the stream as a portable state."""
-        kept = {**super().__getstate__(), "_answer_cache": None}
+        kept = super().__getstate__()
         stream = kept.pop("_stream", None)
         if stream is not None:
             kept["_pickled"] = (self._get_state(), stream.space)

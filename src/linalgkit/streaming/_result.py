@@ -52,8 +52,8 @@ class StreamingEighResult:
         a random order; NaN where the method does not depend on the order.
     status : str
         ``"converged"``; ``"small_gap"``, ``"order_not_random"``, ``"heavy_rows_missed"``,
-        ``"no_growth"`` for an answer weaker than asked (each comes with an
-        :class:`~linalgkit.AccuracyWarning`); ``"zero"`` for a stream of zeros.
+        ``"no_growth"``, ``"uncertain"`` (`error_estimate` above 1/4) for an answer weaker than
+        asked, each with an :class:`~linalgkit.AccuracyWarning`; ``"zero"`` for a stream of zeros.
     """
 
     eigenvalues: Array = field(repr=False)

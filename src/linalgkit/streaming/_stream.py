@@ -16,13 +16,10 @@ from linalgkit._core.array import Array, dtype_name, library_name, to_numpy
 from linalgkit._core.operators import Operator
 from linalgkit._core.state import PortablePickle, State
 from linalgkit._core.streams import RowBuffer
+from linalgkit._core.validation import check_finite_block
 from linalgkit.streaming._blocks import RowBlock
 from linalgkit.streaming._heap import HeavyRows
-from linalgkit.streaming._join import join
 from linalgkit.streaming._preprocess import Preprocessor, Space
-from linalgkit.streaming.theory import heavy_threshold
-
-_ATYPICAL = 8.0
 
 
 class RowStream(PortablePickle):
@@ -63,6 +60,7 @@ class RowStream(PortablePickle):
         self.weights: RowBuffer | None = None
         self.n_rows = 0
         self.energy = 0.0
+        self.answered: Any = None
 
     @property
     def method(self) -> str:
@@ -88,6 +86,11 @@ class RowStream(PortablePickle):
         column = self._ones(X.shape[0]) if weights is None else weights[:, None]
         pairs = zip(self.buffer.push(X), self.weights.push(column), strict=True)
         yield from ((block, w[:, 0]) for block, w in pairs)
+
+    def check_waiting_rows(self) -> None:
+        """Raise ValueError if a row that waits is not finite; all others have been checked."""
+        if len(self.buffer):
+            check_finite_block(self.buffer.tail())
 
     def _ones(self, n: int) -> Array:
         return self.space.xp.ones((n, 1), dtype=self.space.real, device=self.space.device)
@@ -149,30 +152,14 @@ class RowStream(PortablePickle):
 
     def top(self, k: int) -> tuple[Array, Array]:
         """Return eigenvalues, in units of ``4**exponent``, and vectors of what is accumulated."""
-        heavy = self.heavy()
-        if not heavy:
-            lam, V = self.engine.top(k)
-            return lam, V
-        lam, V = self.engine.top(self.space.d)
-        return join(lam, V, heavy, k, self.space)
+        pairs = self.engine.top if self.heap is None else self.engine.joint
+        lam, V = pairs(k)
+        return lam, V
 
-    def heavy(self) -> list[Array]:
-        """Return the rows that the engine has not seen, as a list of none or one array."""
-        return [] if self.heap is None or self.heap.n == 0 else [self.heap.rows]
-
-    def n_heavy_required(self, largest: float) -> int:
-        """Return how many rows are too large to be left in a random-order stream.
-
-        Too large is a row whose squared norm exceeds both what the matrix Bernstein inequality
-        allows for a relative error of one in the whole stream, and `_ATYPICAL` times the mean:
-        where all rows are alike there is nothing to hold back. `largest` is the top eigenvalue
-        in the engine's unit.
-        """
-        if self.heap is None or self.n_rows == 0:
-            return 0
-        allowed = heavy_threshold(largest, self.space.d, accuracy=1.0)
-        mean = self.energy / max(self.pre.weight, 1.0)
-        return self.heap.n_required(max(allowed, _ATYPICAL * mean))
+    def n_heavy_required(self, certificate: dict[str, Any]) -> int:
+        """Return how many rows are too large to be left in a random-order stream."""
+        threshold = certificate.get("heavy_threshold")
+        return 0 if self.heap is None or threshold is None else self.heap.n_required(threshold)
 
     # ------------------------------------------------------------------- copies and merges
 
@@ -196,14 +183,22 @@ class RowStream(PortablePickle):
         self.n_rows += other.n_rows - len(other.buffer)
         self.energy += theirs.energy
         if joint is not None:
-            self._take(joint, to_numpy(joint.row_norms_squared()))
-        for rows in theirs.heavy():
-            block = RowBlock(rows)
-            norms = to_numpy(block.row_norms_squared())
-            self.energy -= float(norms.sum(dtype="float64"))
-            self._take(block, norms)
+            self.energy += self._insert(joint)
+        if theirs.heap is not None and theirs.heap.n:
+            self._insert(RowBlock(theirs.heap.rows))
         if len(other.buffer):
             self.push(other.buffer.tail(), other._tail_weights())
+
+    def _insert(self, block: Operator) -> float:
+        """Take prepared rows that are not next in the stream; return their energy."""
+        norms = to_numpy(block.row_norms_squared())
+        if self.heap is None:
+            self.engine.update(block)
+        else:
+            light = self.heap.exchange(block, norms)
+            if light.shape[0]:
+                self.engine.insert(light)
+        return float(norms.sum(dtype="float64"))
 
     def _to_common_unit(self, other: RowStream) -> None:
         """Bring two streams to one unit: the larger one, or that of the one with data."""

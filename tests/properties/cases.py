@@ -1,0 +1,161 @@
+"""The methods that the property suite runs on: a new one joins with one entry in CASES."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from linalgkit import AccuracyWarning
+from linalgkit.streaming import StreamingEigh
+
+Rows = tuple[np.ndarray[Any, Any], ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One method as the suite sees it.
+
+    Attributes
+    ----------
+    name : str
+        Shown in test ids.
+    start : callable
+        Returns a new object, always the same one.
+    data : callable
+        ``data(rng, is_complex)`` returns float64 or complex128 arrays with rows along axis 0;
+        their answer must differ from that of their conjugates when complex.
+    take : callable
+        ``take(model, arrays)`` adds rows.
+    answers : callable
+        ``answers(model)`` returns a dictionary of arrays and floats.
+    degrees : dict
+        How each answer scales with the data: 0, 1 or 2.
+    merge : str or None
+        "exact", "approximate", or None where a merge is an error.
+    storage : callable or None
+        ``storage(d)`` returns the documented bytes of the state for float64 rows.
+    condition : float
+        How much rounding errors may be amplified between libraries.
+    mirror : float
+        How far the answer of conjugate data may be from the conjugate answer: rounding, or for
+        methods that draw at random and are approximate, their error.
+    """
+
+    name: str
+    start: Callable[[], Any]
+    data: Callable[[np.random.Generator, bool], Rows]
+    take: Callable[[Any, Rows], Any]
+    answers: Callable[[Any], dict[str, Any]]
+    degrees: dict[str, int]
+    merge: str | None
+    storage: Callable[[int], float] | None = None
+    condition: float = 1.0
+    mirror: float = 1e-6
+
+    def __str__(self) -> str:
+        return self.name
+
+    def run(self, *batches: Rows) -> Any:
+        """Return an object that has taken all batches in turn."""
+        model = self.start()
+        for rows in batches:
+            model = self.take(model, rows)
+        return model
+
+    def quiet_answers(self, model: Any) -> dict[str, Any]:
+        """Return the answers; that a small problem is poorly determined is not the matter here."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AccuracyWarning)
+            return self.answers(model)
+
+
+# ------------------------------------------------------------------------------- streaming
+
+
+def anisotropic_rows(rng: np.random.Generator, is_complex: bool) -> Rows:
+    """Return 1500 rows of length 24 with two leading directions, in general position."""
+    n, d = 1500, 24
+    deviations = np.concatenate([[6.0, 3.5], np.linspace(1.2, 0.4, d - 2)])
+    X = rng.standard_normal((n, d))
+    G = rng.standard_normal((d, d))
+    if is_complex:
+        X = X + 1j * rng.standard_normal((n, d))
+        G = G + 1j * rng.standard_normal((d, d))
+    return ((X * deviations) @ np.linalg.qr(G)[0] + 0.3,)
+
+
+def _take_rows(model: StreamingEigh, rows: Rows) -> StreamingEigh:
+    return model.partial_fit(rows[0])
+
+
+def _eigenpairs(model: StreamingEigh) -> dict[str, Any]:
+    result = model.result()
+    return {
+        "eigenvalues": result.eigenvalues,
+        "eigenvectors": result.eigenvectors,
+        "frobenius_norm": result.frobenius_norm,
+        "gap": result.gap,
+        "error_estimate": result.error_estimate,
+        "mean": model.mean_,
+    }
+
+
+_EIGENPAIR_DEGREES = {
+    "eigenvalues": 2,
+    "eigenvectors": 0,
+    "frobenius_norm": 1,
+    "gap": 0,
+    "error_estimate": 0,
+    "mean": 1,
+}
+
+
+def streaming_case(name: str, merge: str | None, *, mirror: float = 1e-6, **options: Any) -> Case:
+    """Return the case of one way to run StreamingEigh."""
+    return Case(
+        name=f"streaming-{name}",
+        start=lambda: StreamingEigh(rng=7, **options),
+        data=anisotropic_rows,
+        take=_take_rows,
+        answers=_eigenpairs,
+        degrees=_EIGENPAIR_DEGREES,
+        merge=merge,
+        condition=100.0,
+        mirror=mirror,
+    )
+
+
+CASES = [
+    streaming_case("gram", "exact", n_components=2, method="gram"),
+    streaming_case("gram-centred", "exact", n_components=2, method="gram", center=True),
+    streaming_case(
+        "nystrom", "exact", n_components=2, method="nystrom", n_oversamples=6, mirror=0.3
+    ),
+    streaming_case("portfolio", "approximate", n_components=2, method="portfolio"),
+    streaming_case(
+        "portfolio-centred", "approximate", n_components=2, method="portfolio", center=True
+    ),
+    streaming_case("block-power", "approximate", n_components=2, method="block-power"),
+    streaming_case(
+        "block-power-paper",
+        "approximate",
+        n_components=1,
+        method="block-power",
+        history=False,
+        n_rows=1500,
+    ),
+    streaming_case(
+        "frequent-directions",
+        "approximate",
+        n_components=2,
+        method="frequent-directions",
+        n_oversamples=6,
+    ),
+    streaming_case("oja", None, n_components=1, method="oja", order="arbitrary", mirror=0.3),
+    streaming_case("arbitrary", None, n_components=1, order="arbitrary", memory_budget=4000),
+    streaming_case("forgetting", None, n_components=1, method="gram", forgetting=0.999),
+]
