@@ -12,7 +12,7 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.estimator import TransformerMixin
 from linalgkit._core.validation import check_array_2d, check_finite_block
-from linalgkit.streaming._inputs import as_row_matrix, in_dtype
+from linalgkit.streaming._inputs import in_dtype
 
 if TYPE_CHECKING:
     from linalgkit.streaming._answer import Answered
@@ -79,7 +79,7 @@ class PrincipalAxes(TransformerMixin):
 
         Parameters
         ----------
-        X : array (n, d), one row (d,), or sparse matrix (n, d)
+        X : array (n, d) or sparse matrix (n, d)
             Rows of the library that was streamed.
 
         Returns
@@ -88,7 +88,7 @@ class PrincipalAxes(TransformerMixin):
             ``(X - mean_) @ components_^H``, divided by the standard deviations when whitening.
         """
         stream = self._fitted_stream()
-        block, _ = self._check_features(as_row_matrix(X), reset=False)
+        block, _ = self._check_features(X, reset=False)
         check_finite_block(block)
         block = in_dtype(block, stream.space)
         V = self.result().eigenvectors
@@ -114,7 +114,7 @@ class PrincipalAxes(TransformerMixin):
         """
         stream = self._fitted_stream()
         k = self._n_features_out
-        scores, xp = check_array_2d("X", as_row_matrix(X), n_columns=k, why="as transform returns")
+        scores, xp = check_array_2d("X", X, n_columns=k, why="as transform returns")
         if library_name(xp) != library_name(stream.space.xp):
             raise TypeError(
                 f"X must be of {library_name(stream.space.xp)} as the stream was, got "
