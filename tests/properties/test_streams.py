@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+import itertools
 import math
 import pickle
 from typing import Any
@@ -36,7 +37,7 @@ def _host(value: Any) -> np.ndarray[Any, Any]:
 def _cut(rows: Rows, cuts: list[int]) -> list[Rows]:
     n = rows[0].shape[0]
     ends = [0, *sorted(c % (n + 1) for c in cuts), n]
-    return [tuple(x[i:j] for x in rows) for i, j in zip(ends, ends[1:], strict=False)]
+    return [tuple(x[i:j] for x in rows) for i, j in itertools.pairwise(ends)]
 
 
 def _assert_close(
