@@ -204,7 +204,7 @@ def test_engine_without_rows_answers_with_nothing():
 
 
 def test_block_length_is_a_power_of_two_that_depends_on_the_sizes_only():
-    assert [block_rows(d, 8) for d in (1, 192, 1000, 3000, 10**5)] == [1024, 1024, 1024, 256, 64]
+    assert [block_rows(d, 8) for d in (1, 192, 1000, 3000, 10**5)] == [1024, 1024, 1024, 256, 128]
     assert block_rows(1000, 4) == 1024
     assert make(BlockPower, 3000).block_rows == 256
 

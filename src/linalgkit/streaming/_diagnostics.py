@@ -23,8 +23,8 @@ from linalgkit.streaming._order import Order
 
 _PARTS = 8
 _FEWEST_PARTS = 3
-# So many of the last segments are pooled: with segments of a quarter, the last half or more.
-_SEGMENTS = 4
+# So many of the last segments are pooled: the last half of the stream or more.
+_SEGMENTS = 2
 _TINY = 1e-37
 # Largest share of a gap that is put down to the error of the vectors themselves.
 _LARGEST_CORRECTION = 0.3
@@ -394,7 +394,8 @@ def quality(
     -----
     A vector at angle `t` to the population's has the quotient ``l_k - (l_k - l_{k+1}) sin^2 t``
     in expectation. With ``sin^2 t = c / (s (l_k - l_{k+1})^2)`` after `s` rows, `c` the noise
-    of a row, averaged over the window, this is solved for ``l_k``. The error of the vector is
+    of a row or the split estimate if larger, averaged over the window, this is solved for
+    ``l_k``. The error of the vector is
     the larger of ``c / (n (l_k - l_{k+1})^2)``, what sampling alone causes, and of the split
     estimate plus two standard errors, extrapolated from the start of each segment to `n`: a
     vector that follows the sample improves in proportion to the rows at least.
@@ -409,7 +410,8 @@ def quality(
     mean_inverse = math.log(n / since) / (n - since) if n > since else 1.0 / n
     worst, gap = 0.0, math.nan
     for quotient, split in zip(quotients[:k], splits, strict=True):
-        difference = _corrected(quotient - lower, split.noise * mean_inverse)
+        unexplained = max(split.noise, split.mean) * mean_inverse
+        difference = _corrected(quotient - lower, unexplained)
         gap = _ratio(lower + difference, lower)
         held = split.mean + 2 * split.error
         worst = max(worst, _ratio(max(split.noise, held) / n, difference**2))

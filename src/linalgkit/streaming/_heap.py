@@ -155,9 +155,10 @@ class HeavyRows(Stateful):
             [left[where[s], :] if s < b else self._store[s - b, :] for s in sources], axis=0
         )
         light = self._patched(block, places, rows, left, norms)
-        slots = [slot for slot, source in held.items() if source < b]
-        arrived = xp.stack([left[where[held[slot]], :] for slot in slots], axis=0)
-        self._store = with_rows(self._store, slots, xp.astype(arrived, dtype, copy=False), xp)
+        for slot, source in held.items():
+            if source < b:
+                row = xp.astype(left[where[source], :], dtype, copy=False)
+                self._store = at(self._store)[slot, :].set(row)
         return light
 
     def _patched(
@@ -291,15 +292,17 @@ class PatchedRows(Operator):
             return P, self.rmatmul(P)
         P, D = self._base.normal_product(Z)
         new, xp = self._rows @ Z, self.xp
-        gone = matmul_h(self._old, self._at_places(P), xp)
-        return self._with(P, new), D + (matmul_h(self._rows, new, xp) - gone)
+        change = matmul_h(self._rows, new, xp)
+        change -= matmul_h(self._old, self._at_places(P), xp)
+        change += D
+        return self._with(P, new), change
 
     def _with(self, P: Array, values: Array) -> Array:
         """Return `P` with `values` in the rows of the places."""
         return with_rows(P, self._places, values, self.xp)
 
     def _at_places(self, P: Array) -> Array:
-        return self.xp.stack([P[place, :] for place in self._places], axis=0)
+        return self.xp.take(P, self.xp.asarray(self._places, device=self.device), axis=0)
 
     def matmul(self, Z: Array) -> Array:
         """Return ``A Z``."""

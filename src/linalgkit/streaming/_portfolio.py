@@ -22,8 +22,8 @@ from linalgkit.streaming._segments import SegmentEngine
 
 _OVERSAMPLES = 11
 _NARROW = 2
-# Larger values act like plain segments once a segment is a quarter of what came before.
-_AMNESIA = 2.0
+# From 2 on, this acts like plain segments: a segment is a third of all rows up to its end.
+_AMNESIA = 1.0
 
 
 class Portfolio(SegmentEngine):

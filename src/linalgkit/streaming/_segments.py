@@ -44,15 +44,15 @@ from linalgkit.streaming._heap import with_kernels
 # Long enough that what is done once a block costs little, and small against the memory of any
 # machine that would be asked to stream such rows.
 _BLOCK_BYTES = 2**23
-_BLOCK_ROWS = (64, 1024)
+_BLOCK_ROWS = (128, 1024)
 # So many first rows are decomposed, and no piece of an early segment is shorter than this.
 _FIRST_ROWS = 256
 _PIECE_ROWS = 64
 # Rules are compared on so many rows at a time, to know how sure the comparison is.
 _SCORE_ROWS = 128
 # Segments are this share of all rows before them: short enough that the rules lose little
-# accuracy (a tenth against 0.03), long enough that closing them costs little.
-_GROWTH = 0.3
+# accuracy (a tenth against much shorter ones), long enough that closing them costs little.
+_GROWTH = 0.5
 # Rows of the heap below this share of the k-th eigenvalue are no obstruction to a segment.
 _LIGHT_SHARE = 0.05
 # Rows below this many mean squared norms are no outliers, whatever the theorem's constants say.
@@ -242,7 +242,7 @@ class SegmentEngine(Engine):
     def _renew(self, columns: Sequence[Array]) -> None:
         """Set the columns for the next blocks."""
         xp, k = self.xp, self.n_components
-        first = self._widened(columns[0][:, :k])
+        first = xp.asarray(self._widened(columns[0][:, :k]), copy=True)  # not a view of the rest
         self.probe.begin(first, self.n_light, self.rules[0].lam, self.energy)
         self.scores.turn(self.n_light)
         self._Z = xp.concat([xp.astype(Z, self.dtype, copy=False) for Z in columns], axis=1)
@@ -462,10 +462,14 @@ def _decompose(
     if rows >= d:
         w, V = xp.linalg.eigh(xp.astype(block.gram(), wide, copy=False))
         return _above_roundoff(w, V, most, xp)
-    eye = xp.eye(rows, dtype=block.dtype, device=block.device)
-    step = max(1, rows // 4)
-    parts = [block.matmul(block.rmatmul(eye[:, i : i + step])) for i in range(0, rows, step)]
-    w, U = xp.linalg.eigh(xp.astype(xp.concat(parts, axis=1), wide, copy=False))
+    if isinstance(block, DenseOperator):
+        gram = block.A @ adjoint(block.A, xp)
+    else:
+        eye = xp.eye(rows, dtype=block.dtype, device=block.device)
+        step = max(1, rows // 4)
+        parts = [block.matmul(block.rmatmul(eye[:, i : i + step])) for i in range(0, rows, step)]
+        gram = xp.concat(parts, axis=1)
+    w, U = xp.linalg.eigh(xp.astype(gram, wide, copy=False))
     lam, U = _above_roundoff(w, U, most, xp)
     V = block.rmatmul(xp.astype(U / xp.sqrt(lam), block.dtype, copy=False))
     return lam, xp.linalg.qr(xp.astype(V, wide, copy=False))[0]
