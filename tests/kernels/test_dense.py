@@ -159,9 +159,23 @@ def test_fused_form_takes_the_layouts_it_should(rng: Draw) -> None:
     for Y in (X, X[::2, :], X[::-1, :]):
         assert normal_product_norms.select(NP, Y, Z) is numba
     portable = normal_product_norms.forms()["portable"]
-    refused = [(np.asfortranarray(X), Z), (X, Z + 0j), (X, np.hstack([Z, Z, Z]))]
-    for Y, W in refused:
+    for Y, W in [(np.asfortranarray(X), Z), (X, Z + 0j)]:
         assert normal_product_norms.select(NP, Y, W) is portable
+    many = np.hstack([Z, Z, Z])
+    assert normal_product_norms.select(NP, X, many) is numba
+    assert normal_product.select(NP, X, many) is normal_product.forms()["portable"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+def test_many_columns_and_norms_together_equal_the_portable_form(rng: Draw, dtype: str) -> None:
+    X, Z = data(rng, dtype, 700, 300), data(rng, dtype, 300, 7)
+    forms = normal_product_norms.forms()
+    tolerance = 1e-5 if dtype in ("float32", "complex64") else 1e-12
+    for a, b in zip(forms["numba"](NP, X, Z), forms["portable"](NP, X, Z), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
+    X[650, 7] = np.inf
+    assert np.flatnonzero(~np.isfinite(forms["numba"](NP, X, Z)[2])).tolist() == [650]
 
 
 @pytest.mark.parametrize("form", FORMS)

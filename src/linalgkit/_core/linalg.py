@@ -47,6 +47,7 @@ __all__ = [
     "cholesky",
     "cholesky_qr2",
     "eigh_desc",
+    "eigh_top",
     "fix_signs",
     "hermitian_part",
     "ldexp",
@@ -93,6 +94,39 @@ def eigh_desc(G: Array, xp: Namespace | None = None) -> tuple[Array, Array]:
     xp = array_namespace(G) if xp is None else xp
     w, V = xp.linalg.eigh(G)
     return xp.flip(w, axis=0), xp.flip(V, axis=1)
+
+
+def eigh_top(G: Array, r: int, xp: Namespace | None = None) -> tuple[Array, Array]:
+    """Return the `r` largest eigenvalues, descending, and their vectors.
+
+    Parameters
+    ----------
+    G : array (n, n)
+        Hermitian, real or complex.
+    r : int
+        Number of pairs, 1 to n.
+    xp : module, optional
+        Namespace of `G`.
+
+    Returns
+    -------
+    w : array (r,)
+        Real, descending.
+    V : array (n, r)
+        Orthonormal columns.
+
+    Notes
+    -----
+    On NumPy the other pairs are not computed (LAPACK's ``evr`` driver), which takes about a
+    third of the time of :func:`eigh_desc`; other libraries have no such routine.
+    """
+    xp = array_namespace(G) if xp is None else xp
+    n = int(G.shape[0])
+    if library_name(xp) == "numpy" and 4 * r <= n:
+        w, V = scipy.linalg.eigh(G, subset_by_index=[n - r, n - 1], check_finite=False)
+        return xp.flip(xp.asarray(w), axis=0), xp.flip(xp.asarray(V), axis=1)
+    w, V = eigh_desc(G, xp)
+    return w[:r], V[:, :r]
 
 
 def svd_desc(A: Array, xp: Namespace | None = None) -> tuple[Array, Array, Array]:

@@ -125,6 +125,13 @@ def _fused(form: str, X: Array, Z: Array) -> bool:
     return X.shape[1] > 0 and has_contiguous_rows(X)
 
 
+def _fused_norms(form: str, X: Array, Z: Array) -> bool:
+    """With many columns the Numba form takes the norms of rows that are in cache for the GEMM."""
+    if form == "numba" and Z.shape[1] > FUSED_COLUMNS:
+        return X.shape[1] > 0 and X.dtype == Z.dtype and has_contiguous_rows(X)
+    return _fused(form, X, Z)
+
+
 def _fits_shared_memory(X: Array, Z: Array) -> bool:
     """Tell whether the float64 accumulators of `D` fit 48 KiB, which every device has."""
     reals = 4 if X.dtype.kind == "c" else 1
@@ -146,7 +153,7 @@ normal_product_norms = Kernel(
     portable=_normal_product_norms,
     numba=_NUMBA + "normal_product_norms",
     cupy=_CUPY + "normal_product_norms",
-    supports=_fused,
+    supports=_fused_norms,
 )
 row_norms_squared = Kernel(
     "row_norms_squared",

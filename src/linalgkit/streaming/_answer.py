@@ -7,8 +7,10 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from linalgkit._core.array import Array, to_numpy
+from linalgkit._core.array import Array, Device, Namespace, asarray, to_numpy
 from linalgkit._core.linalg import fix_signs, ldexp
+from linalgkit._core.scaling import ldexp_float
+from linalgkit._core.state import State
 from linalgkit._core.validation import AccuracyWarning
 from linalgkit.streaming._options import Options
 from linalgkit.streaming._result import StreamingEighResult
@@ -27,26 +29,53 @@ class Refined:
     residual: float
 
 
+def refined_to_state(refined: Refined | None) -> State | None:
+    """Return refined eigenpairs as host data."""
+    if refined is None:
+        return None
+    return {
+        "eigenvalues": to_numpy(refined.eigenvalues),
+        "eigenvectors": to_numpy(refined.eigenvectors),
+        "residual": refined.residual,
+    }
+
+
+def refined_from_state(state: State | None, xp: Namespace, device: Device) -> Refined | None:
+    """Take refined eigenpairs back."""
+    if state is None:
+        return None
+    arrays = (asarray(state[key], xp=xp, device=device) for key in ("eigenvalues", "eigenvectors"))
+    return Refined(*arrays, state["residual"])
+
+
 @dataclass(frozen=True)
 class Answered:
-    """A result and what an estimator derives from the same moment of the stream."""
+    """A result and what an estimator derives from the same moment of the stream.
+
+    `values` are the eigenvalues and `energy` the squared Frobenius norm in units of
+    ``4**exponent``, in which both can always be represented.
+    """
 
     result: StreamingEighResult
     weight: float
     mean: Array
+    values: Array
+    energy: float
+    exponent: int
 
 
 def answer(stream: RowStream, options: Options, refined: Refined | None = None) -> Answered:
     """Return the answer of a stream, which stays as it is."""
     final = stream.final()
-    result = make_result(final, options, refined)
-    return Answered(result, final.pre.weight, final.pre.mean())
+    result, values = make_result(final, options, refined)
+    pre = final.pre
+    return Answered(result, pre.weight, pre.mean(), values, final.energy, pre.exponent)
 
 
 def make_result(
     final: RowStream, options: Options, refined: Refined | None = None
-) -> StreamingEighResult:
-    """Return the result of a stream in which no row waits."""
+) -> tuple[StreamingEighResult, Array]:
+    """Return the result of a stream in which no row waits, and its scaled eigenvalues."""
     k = options.n_components
     certificate = final.engine.certificate()
     if refined is None:
@@ -60,15 +89,16 @@ def make_result(
         certificate = _with_heavy_rows(final, certificate, k)
     status = _status(final, options, certificate, required)
     space, xp = final.space, final.space.xp
-    return StreamingEighResult(
-        eigenvalues=ldexp(xp.astype(lam, space.real), 2 * final.pre.exponent, xp),
+    values = xp.astype(lam, space.real)
+    result = StreamingEighResult(
+        eigenvalues=ldexp(values, 2 * final.pre.exponent, xp),
         eigenvectors=xp.astype(fix_signs(V), space.dtype),
         gap=float(certificate.get("gap", math.nan)),
         error_estimate=float(certificate.get("error_estimate", math.nan)),
         residual=float(certificate.get("residual", math.nan)),
         residual_kind=str(certificate.get("residual_kind", "estimate")),
         n_rows=final.n_rows,
-        frobenius_norm=math.ldexp(math.sqrt(max(final.energy, 0.0)), final.pre.exponent),
+        frobenius_norm=ldexp_float(math.sqrt(max(final.energy, 0.0)), final.pre.exponent),
         n_heavy=0 if final.heap is None else final.heap.n,
         n_heavy_required=required,
         method=str(certificate.get("method", final.method)),
@@ -76,6 +106,15 @@ def make_result(
         order_zscore=float(certificate.get("order_zscore", math.nan)),
         status=status,
     )
+    return result, values
+
+
+def _out_of_range(found: Answered) -> bool:
+    """Tell whether an eigenvalue can be represented in the stream's own unit only."""
+    if found.exponent == 0:
+        return False
+    pairs = zip(to_numpy(found.values), to_numpy(found.result.eigenvalues), strict=True)
+    return any(value > 0.0 and (shown == 0.0 or math.isinf(shown)) for value, shown in pairs)
 
 
 def _with_heavy_rows(final: RowStream, certificate: dict[str, Any], k: int) -> dict[str, Any]:
@@ -129,8 +168,17 @@ def _status(stream: RowStream, options: Options, certificate: dict[str, Any], re
     return "converged"
 
 
-def warn_if_weak(result: StreamingEighResult, options: Options, *, stacklevel: int = 4) -> None:
+def warn_if_weak(found: Answered, options: Options, *, stacklevel: int = 4) -> None:
     """Give the AccuracyWarning that belongs to the status, with the way out."""
+    result = found.result
+    if _out_of_range(found):
+        warnings.warn(
+            f"eigenvalues of the order 2**{2 * found.exponent} are beyond the range of "
+            f"{result.eigenvalues.dtype} and were replaced by infinity or zero. Scale the rows, or "
+            "use a wider dtype; singular_values_ and explained_variance_ratio_ are not affected.",
+            AccuracyWarning,
+            stacklevel=stacklevel,
+        )
     text = {
         "zero": (
             "all rows were zero: the eigenvalues are 0, and any orthonormal vectors serve as "

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from linalgkit._core.array import Array, Namespace, adjoint
+from linalgkit._core.array import Array, Device, Namespace, adjoint
 from linalgkit._core.operators import DenseOperator, Operator
 from linalgkit._kernels import normal_product, normal_product_norms, row_norms_squared
-
-_FUSED_COLUMNS = 4
 
 
 class RowBlock(DenseOperator):
@@ -23,13 +21,23 @@ class RowBlock(DenseOperator):
     A : array (b, d)
         The rows; never written to.
     basis : array (d, q), optional
-        The columns that the method is going to multiply with. With few columns the norms and
-        that product are formed in one reading of the rows.
+        The columns that the method is going to multiply with: the norms and that product are
+        then formed in one reading of the rows.
+    where : tuple of namespace and device, optional
+        Where the rows are known to lie; found out by default.
     """
 
-    def __init__(self, A: Array, basis: Array | None = None) -> None:
-        super().__init__(A)
-        self.A = A
+    def __init__(
+        self,
+        A: Array,
+        basis: Array | None = None,
+        where: tuple[Namespace, Device] | None = None,
+    ) -> None:
+        if where is None:
+            super().__init__(A)
+        else:  # spares looking the namespace up, which a stream of blocks would feel
+            Operator.__init__(self, (A.shape[0], A.shape[1]), A.dtype, *where)
+            self.A = A
         self._basis = basis
         self._norms: Array | None = None
         self._product: tuple[Array, Array] | None = None
@@ -38,7 +46,7 @@ class RowBlock(DenseOperator):
         """Return the squared 2-norm of each row."""
         if self._norms is None:
             Z = self._basis
-            if Z is not None and Z.shape[1] <= _FUSED_COLUMNS and Z.dtype == self.A.dtype:
+            if Z is not None and Z.dtype == self.A.dtype:
                 P, D, self._norms = normal_product_norms(self.xp, self.A, Z)
                 self._product = (P, D)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, Self
 
 from linalgkit._core.array import (
@@ -14,11 +15,18 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import Features
-from linalgkit._core.random import as_generator, rng_from_state, rng_state
+from linalgkit._core.random import as_generator, rng_from_state, rng_state, undone_on_error
 from linalgkit._core.state import State, Stateful, check_mergeable
 from linalgkit._core.streams import row_blocks
 from linalgkit._core.validation import check_finite_block, require_fitted
-from linalgkit.streaming._answer import Answered, Refined, answer, warn_if_weak
+from linalgkit.streaming._answer import (
+    Answered,
+    Refined,
+    answer,
+    refined_from_state,
+    refined_to_state,
+    warn_if_weak,
+)
 from linalgkit.streaming._exact_passes import refine_stream
 from linalgkit.streaming._inputs import (
     as_csr,
@@ -30,7 +38,7 @@ from linalgkit.streaming._inputs import (
     n_bytes,
 )
 from linalgkit.streaming._methods import build_stream
-from linalgkit.streaming._options import Options
+from linalgkit.streaming._options import Options, known_dtype
 from linalgkit.streaming._preprocess import Space
 from linalgkit.streaming._result import StreamingEighResult
 from linalgkit.streaming._scores import PrincipalAxes
@@ -234,8 +242,9 @@ class StreamingEigh(PrincipalAxes, Stateful):
         n_blocks = self.__dict__.get("_n_blocks", 0)
         block, features = self._check_features(as_row_matrix(X), reset=stream is None, min_rows=0)
         if block.shape[0]:
-            fresh = self._ingest(stream, as_csr(block), sample_weight, n_blocks)
-            self._take(fresh, features)
+            with undone_on_error(self.rng):
+                fresh = self._ingest(stream, as_csr(block), sample_weight, n_blocks)
+            self._take(fresh, features if stream is None else self._features())
         self._n_blocks = n_blocks + 1
         return self
 
@@ -257,9 +266,10 @@ class StreamingEigh(PrincipalAxes, Stateful):
         """
         stream: RowStream | None = None
         index = -1
-        for index, (block, features) in enumerate(self._blocks(X)):  # noqa: B007
-            if block.shape[0]:
-                stream = self._ingest(stream, as_csr(block), None, index, in_place=True)
+        with undone_on_error(self.rng):
+            for index, (block, features) in enumerate(self._blocks(X)):  # noqa: B007
+                if block.shape[0]:
+                    stream = self._ingest(stream, as_csr(block), None, index, in_place=True)
         if stream is None:
             raise ValueError(
                 "X must have at least one row, got a source without rows. Iterators can be read "
@@ -309,7 +319,7 @@ class StreamingEigh(PrincipalAxes, Stateful):
         """
         stream = self._fitted_stream()
         refined = refine_stream(stream, self._options(), source, n_passes)
-        self._take(stream, Features(self.n_features_in_, getattr(self, "feature_names_in_", None)))
+        self._take(stream, self._features())
         self._refined = refined
         return self
 
@@ -343,23 +353,26 @@ class StreamingEigh(PrincipalAxes, Stateful):
                 f"other must be a StreamingEigh, got {type(other).__name__}. "
                 "Restore a saved state with StreamingEigh.from_state first."
             )
-        check_mergeable(self, other, ("n_components", "method", "order", "center", "forgetting"))
-        if self.forgetting < 1.0:
+        mine, theirs = self._options(), other._options()
+        check_mergeable(mine, theirs, ("n_components", "method", "order", "center", "forgetting"))
+        if mine.forgetting < 1.0:
             raise ValueError(
-                f"forgetting must be 1 for a merge, got {self.forgetting}. Which stream is the "
+                f"forgetting must be 1 for a merge, got {mine.forgetting}. Which stream is the "
                 "older one is not known."
             )
+        self._merge_streams(other)
+        return self
+
+    def _merge_streams(self, other: StreamingEigh) -> None:
         mine, theirs = self._stream_or_none(), other._stream_or_none()
         if theirs is None:
-            return self
+            return
         if mine is None:
-            features = Features(theirs.space.d, getattr(other, "feature_names_in_", None))
-            self._take(theirs.duplicate(), features)
-            return self
+            self._take(theirs.duplicate(), other._features())
+            return
         fresh = mine.duplicate()
         fresh.merge(theirs)
-        self._take(fresh, Features(fresh.space.d, getattr(self, "feature_names_in_", None)))
-        return self
+        self._take(fresh, self._features())
 
     # ------------------------------------------------------------------------ the answer
 
@@ -397,11 +410,16 @@ class StreamingEigh(PrincipalAxes, Stateful):
         if found is None:
             options = self._options()
             found = stream.answered = answer(stream, options, self.__dict__.get("_refined"))
-            warn_if_weak(found.result, options)
+            warn_if_weak(found, options)
         return found
 
     def _options(self) -> Options:
-        return Options.checked(self.get_params(deep=False))
+        """Return the options the stream was started with, before that those set now."""
+        stream = self._stream_or_none()
+        return Options.checked(self.get_params(deep=False)) if stream is None else stream.options
+
+    def _features(self) -> Features:
+        return Features(self.n_features_in_, getattr(self, "feature_names_in_", None))
 
     def _stream_or_none(self) -> RowStream | None:
         return self.__dict__.get("_stream")
@@ -448,7 +466,7 @@ class StreamingEigh(PrincipalAxes, Stateful):
 
     def _start(self, block: Any) -> RowStream:
         """Return an empty stream for rows like those of `block`."""
-        options = self._options()
+        options = Options.checked(self.get_params(deep=False))
         xp, where = namespace_of(block)
         dtype = (
             working_dtype(xp, where, block.dtype)
@@ -456,20 +474,24 @@ class StreamingEigh(PrincipalAxes, Stateful):
             else dtype_from_name(xp, options.dtype)
         )
         space = Space(xp, where, dtype, int(block.shape[1]))
-        return build_stream(space, options, as_generator(self.rng))
+        stream = build_stream(space, options, as_generator(self.rng))
+        stream.options = options
+        return stream
 
     # ----------------------------------------------------------------------------- state
 
     def _get_state(self) -> State:
         stream = self._stream_or_none()
-        params = {**self.get_params(deep=False), "dtype": self._options().dtype}
+        params = {**self.get_params(deep=False), "dtype": known_dtype(self.dtype)}
         if not (self.rng is None or isinstance(self.rng, int)):
             params["rng"] = None
         return {
             "params": params,
             "n_blocks": self.__dict__.get("_n_blocks", 0),
             "features": self._features_to_state(),
+            "options": None if stream is None else asdict(stream.options),
             "stream": None if stream is None else stream.to_state(),
+            "refined": refined_to_state(self.__dict__.get("_refined")),
             "draws": None if stream is None else rng_state(stream.rng),
         }
 
@@ -480,12 +502,15 @@ class StreamingEigh(PrincipalAxes, Stateful):
         model._features_from_state(state["features"])
         if state["stream"] is not None:
             model._stream = model._restored(state, xp, device)
+            model._refined = refined_from_state(state["refined"], xp, device)
         return model
 
     def _restored(self, state: State, xp: Namespace, device: Device) -> RowStream:
         kept = state["stream"]
         space = Space(xp, device, dtype_from_name(xp, kept["dtype"]), int(kept["d"]))
-        stream = build_stream(space, self._options(), rng_from_state(state["draws"]))
+        options = Options.checked(state["options"])
+        stream = build_stream(space, options, rng_from_state(state["draws"]))
+        stream.options = options
         stream.restore(kept, rng_from_state(state["draws"]))
         return stream
 

@@ -84,14 +84,14 @@ def sampling_terms(
         difference = own - other
         if difference <= _ROUNDOFF * own:
             return math.inf, 1.0
-        term = own * other / difference**2
+        term = (own / difference) * (other / difference)  # no square that could vanish
         total += term
         squares += term * term
     if rest > 0.0:
         difference = own - _value(values, len(values) - 1)
         if difference <= _ROUNDOFF * own:
             return math.inf, 1.0
-        total += own * rest / difference**2
+        total += (own / difference) * (rest / difference)
     freedom = total * total / squares if squares > 0.0 else 1.0
     return (total / n_effective if n_effective > 0.0 else math.inf), max(1.0, freedom)
 

@@ -14,6 +14,7 @@ that pushed it out.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -56,6 +57,10 @@ class HeavyRows(Stateful):
         Number of columns.
     xp, device, dtype
         Array library, device and dtype of the rows.
+    slack : float, default 1.0
+        A row enters a full heap when its squared norm exceeds the smallest one held by more
+        than this factor. Above 1 it saves exchanges between rows that are all alike, and a row
+        left in the stream may exceed the smallest one held by that factor.
 
     Notes
     -----
@@ -64,9 +69,17 @@ class HeavyRows(Stateful):
     """
 
     def __init__(
-        self, capacity: int, d: int, *, xp: Namespace, device: Device, dtype: DType
+        self,
+        capacity: int,
+        d: int,
+        *,
+        xp: Namespace,
+        device: Device,
+        dtype: DType,
+        slack: float = 1.0,
     ) -> None:
         self.capacity, self.d = capacity, d
+        self.slack = slack
         self.xp, self.device, self.dtype = xp, device, dtype
         self._store: Array = None
         self._heap: list[tuple[float, int, int]] = []  # squared norm, -arrival, slot
@@ -95,7 +108,8 @@ class HeavyRows(Stateful):
         Twice the capacity where every row held exceeds it: there may be more, in the stream.
         """
         count = sum(entry[0] > threshold for entry in self._heap)
-        full = self.n == self.capacity and count == self.n
+        smallest = self._heap[0][0] if self._heap else math.inf
+        full = self.n == self.capacity and self.slack * smallest > threshold
         return 2 * max(count, 1) if full else count
 
     def exchange(self, block: Operator, norms: Any) -> Operator:
@@ -120,7 +134,7 @@ class HeavyRows(Stateful):
         if free > 0:
             self._fill(block, norms, free, first)
             block, norms, first = block.rows(free, block.shape[0]), norms[free:], first + free
-        if not self._heap or block.shape[0] == 0 or norms.max() <= self._heap[0][0]:
+        if not self._heap or block.shape[0] == 0 or norms.max() <= self.slack * self._heap[0][0]:
             return block
         return self._swap(block, norms, first)
 
@@ -137,13 +151,13 @@ class HeavyRows(Stateful):
 
     def _swap(self, block: Operator, norms: Any, first: int) -> Operator:
         """Exchange rows one after the other, then move them all at once."""
-        b, lowest = block.shape[0], self._heap[0][0]
+        b, lowest = block.shape[0], self.slack * self._heap[0][0]
         # Where each row comes from: below b a row of the block, else slot + b of the heap.
         held = {entry[2]: b + entry[2] for entry in self._heap}
         given: dict[int, int] = {}
         for i in (norms > lowest).nonzero()[0].tolist():
             norm = float(norms[i])
-            if norm > self._heap[0][0]:
+            if norm > self.slack * self._heap[0][0]:
                 _, _, slot = heapq.heapreplace(self._heap, (norm, -(first + i), self._heap[0][2]))
                 given[i], held[slot] = held[slot], i
         places = sorted(given)
@@ -195,6 +209,7 @@ class HeavyRows(Stateful):
     def _get_state(self) -> State:
         return {
             "capacity": self.capacity,
+            "slack": self.slack,
             "d": self.d,
             "dtype": dtype_name(self.xp, self.dtype),
             "arrivals": self._arrivals,
@@ -221,7 +236,8 @@ class HeavyRows(Stateful):
     @classmethod
     def _from_state(cls, state: State, *, xp: Namespace, device: Device) -> Self:
         dtype = dtype_from_name(xp, state["dtype"])
-        heap = cls(state["capacity"], state["d"], xp=xp, device=device, dtype=dtype)
+        place: dict[str, Any] = {"xp": xp, "device": device, "dtype": dtype}
+        heap = cls(state["capacity"], state["d"], slack=state["slack"], **place)
         heap._arrivals = state["arrivals"]
         columns = (state["norms"], state["ages"], state["slots"])
         heap._heap = list(zip(*columns, strict=True))

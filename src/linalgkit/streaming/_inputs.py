@@ -76,6 +76,35 @@ def in_dtype(block: Any, space: Space) -> Any:
     return space.xp.astype(block, space.dtype)
 
 
+def check_same_place(block: Any, space: Space) -> None:
+    """Refuse rows of another library or device than the stream's, and complex ones beside real."""
+    xp, where = namespace_of(block)
+    if library_name(xp) != library_name(space.xp) or where != space.device:
+        raise TypeError(
+            f"X must be of {library_name(space.xp)} on {space.device} as the stream was, got "
+            f"{library_name(xp)} on {where}. Convert it first."
+        )
+    if is_complex_dtype(xp, block.dtype) and not is_complex_dtype(xp, space.dtype):
+        raise TypeError(
+            f"X must be real as the stream was, got {dtype_name(xp, block.dtype)}. "
+            "Transform the real and the imaginary part by themselves."
+        )
+
+
+def in_joint_dtype(block: Any, V: Array, space: Space) -> tuple[Any, Array]:
+    """Return rows and vectors in the wider of their dtypes."""
+    xp = space.xp
+    if not xp.isdtype(block.dtype, ("real floating", "complex floating")):
+        return in_dtype(block, space), V
+    dtype = xp.result_type(block.dtype, V.dtype)
+    wider = block if block.dtype == dtype else _astype(block, dtype, xp)
+    return wider, V if V.dtype == dtype else xp.astype(V, dtype)
+
+
+def _astype(block: Any, dtype: Any, xp: Any) -> Any:
+    return block.astype(dtype) if is_sparse(block) else xp.astype(block, dtype)
+
+
 def as_weights(weights: Any, n: int, space: Space) -> Array | None:
     """Return the weights of `n` rows as a real array beside them, after checking them."""
     if weights is None:

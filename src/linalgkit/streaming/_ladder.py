@@ -49,8 +49,13 @@ def ladder_step(
     joint = xp.astype(xp.concat([V, V0], axis=1), narrow, copy=False)
     P = xp.astype(block.matmul(joint), V.dtype, copy=False)
     C = ladder_solve(xp, G, rates, P[:, :m]) * xp.astype(rates[None, :], V.dtype, copy=False)
-    steps = xp.astype(xp.concat([C, P[:, m:]], axis=1), narrow, copy=False)
-    D = xp.astype(block.rmatmul(steps), V.dtype, copy=False)
+    steps = xp.concat([C, P[:, m:]], axis=1)
+    if narrow == V.dtype:
+        D = block.rmatmul(steps)
+    else:  # growth that a wide number holds may be beyond the range of a narrow one
+        largest = xp.max(xp.abs(steps), axis=0)
+        unit = xp.astype(xp.where(largest > 0, largest, xp.ones_like(largest)), V.dtype)[None, :]
+        D = xp.astype(block.rmatmul(xp.astype(steps / unit, narrow)), V.dtype) * unit
     return V + D[:, :m], D[:, m:]
 
 

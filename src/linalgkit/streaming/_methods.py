@@ -28,6 +28,8 @@ Make = Callable[..., Engine]
 
 # A sketch and what an answer needs beside it, in multiples of the sketch.
 _SKETCH_COPIES = 4
+# Rows that are heavier by less than this do not change places with those held back.
+_HEAP_SLACK = 1.25
 
 
 def build_stream(space: Space, options: Options, rng: Any) -> RowStream:
@@ -39,7 +41,8 @@ def build_stream(space: Space, options: Options, rng: Any) -> RowStream:
     heap = None
     if isinstance(engine, SegmentEngine):
         place = {"xp": space.xp, "device": space.device, "dtype": space.dtype}
-        heap = HeavyRows(_heavy_rows(engine, space, options), space.d, **place)
+        capacity = _heavy_rows(engine, space, options)
+        heap = HeavyRows(capacity, space.d, slack=_HEAP_SLACK, **place)
     return RowStream(
         space, engine, heap, center=options.center, forgetting=options.forgetting, rng=rng
     )

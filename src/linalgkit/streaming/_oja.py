@@ -124,7 +124,8 @@ class OjaLadder(Engine):
         draw = standard_normal(
             as_generator(rng), (d, n_components), xp=xp, device=device, dtype=self.wide
         )
-        self._V0 = orthonormalise(draw, xp)
+        # One layout, or a restored engine could take another path through the BLAS.
+        self._V0 = xp.reshape(xp.reshape(orthonormalise(draw, xp), (-1,)), (d, n_components))
         self._Y = self._zeros(d, n_components)
         self._V = self._zeros(d, 0)
         self._rates: list[int] = []  # exponents, ascending

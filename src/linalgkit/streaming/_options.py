@@ -65,7 +65,7 @@ class Options:
             whiten=check_bool("whiten", params["whiten"]),
             forgetting=check_float("forgetting", params["forgetting"], 0, 1, low_open=True),
             gap_warn=check_float("gap_warn", params["gap_warn"], 0),
-            dtype=_dtype_name(params["dtype"]),
+            dtype=known_dtype(params["dtype"]),
         )
 
     def for_width(self, space: Space) -> str:
@@ -83,7 +83,7 @@ def _optional_int(name: str, value: object, low: int) -> int | None:
     return None if value is None else check_int(name, value, low)
 
 
-def _dtype_name(dtype: Any) -> str | None:
+def known_dtype(dtype: Any) -> str | None:
     """Return the standard's name of a dtype given as a name or as any library's dtype."""
     if dtype is None:
         return None

@@ -90,6 +90,8 @@ class Preprocessor:
         self.center = center
         self.forgetting = forgetting
         self.exponent = 0
+        largest = math.log2(float(space.xp.finfo(space.real).max))
+        self._lowest = 2.0 ** (-0.3 * largest)  # least squared norm that is safe unscaled
         self.weight = 0.0
         self.is_empty = True
         self.offset: Array = space.zeros(space.d) if center else None
@@ -105,7 +107,7 @@ class Preprocessor:
         block = self._operator(X, basis)
         norms = to_numpy(block.row_norms_squared())
         peak, change = float(norms.max(initial=0.0)), 0
-        if not self._lowest() <= peak <= 1.0 / self._lowest():
+        if not self._lowest <= peak <= 1.0 / self._lowest:
             change = self._exponent_for(X) - self.exponent
             if change:
                 self.move_to(self.exponent + change)
@@ -118,7 +120,8 @@ class Preprocessor:
     def _operator(self, X: Any, basis: Array | None) -> Operator:
         if is_sparse(X):
             return as_operator(X).scaled(-self.exponent)
-        return RowBlock(ldexp(X, -self.exponent, self.space.xp) if self.exponent else X, basis)
+        X = ldexp(X, -self.exponent, self.space.xp) if self.exponent else X
+        return RowBlock(X, basis, (self.space.xp, self.space.device))
 
     def move_to(self, exponent: int) -> None:
         """Change the unit; the numbers kept here change with it."""
@@ -126,11 +129,6 @@ class Preprocessor:
             self.offset = ldexp(self.offset, self.exponent - exponent, self.space.xp)
             self.sums = ldexp(self.sums, self.exponent - exponent, self.space.xp)
         self.exponent = exponent
-
-    def _lowest(self) -> float:
-        """Return the least squared row norm that is safe to work with unscaled."""
-        largest = math.log2(float(self.space.xp.finfo(self.space.real).max))
-        return float(2.0 ** (-0.3 * largest))
 
     def _exponent_for(self, X: Any) -> int:
         """Return the exponent that brings `X` to O(1), where the present one does not serve."""

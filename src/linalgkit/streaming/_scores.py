@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from linalgkit._core.array import (
-    Array,
-    adjoint,
-    library_name,
-    namespace_of,
-)
+from linalgkit._core.array import Array, adjoint, namespace_of
 from linalgkit._core.estimator import TransformerMixin
+from linalgkit._core.linalg import ldexp
 from linalgkit._core.validation import check_array_2d, check_finite_block
-from linalgkit.streaming._inputs import in_dtype
+from linalgkit.streaming._inputs import check_same_place, in_joint_dtype
 
 if TYPE_CHECKING:
     from linalgkit.streaming._answer import Answered
@@ -43,22 +39,21 @@ class PrincipalAxes(TransformerMixin):
     @property
     def explained_variance_(self) -> Array:
         """Eigenvalues divided by the total weight less one, (k,)."""
-        weight = self._answered().weight
-        return self.result().eigenvalues / (weight - 1.0 if weight > 1.0 else weight)
+        found = self._answered()
+        mass = found.weight - 1.0 if found.weight > 1.0 else found.weight or 1.0
+        return ldexp(found.values / mass, 2 * found.exponent)
 
     @property
     def explained_variance_ratio_(self) -> Array:
         """Eigenvalues divided by the squared Frobenius norm, (k,); 0 for a stream of zeros."""
-        result = self.result()
-        if result.frobenius_norm == 0.0:
-            return result.eigenvalues
-        return result.eigenvalues / result.frobenius_norm / result.frobenius_norm
+        found = self._answered()
+        return found.values / (found.energy if found.energy > 0.0 else 1.0)
 
     @property
     def singular_values_(self) -> Array:
         """Square roots of the eigenvalues, (k,)."""
-        lam = self.result().eigenvalues
-        return namespace_of(lam)[0].sqrt(lam)
+        found = self._answered()
+        return ldexp(namespace_of(found.values)[0].sqrt(found.values), found.exponent)
 
     @property
     def mean_(self) -> Array:
@@ -89,12 +84,12 @@ class PrincipalAxes(TransformerMixin):
         """
         stream = self._fitted_stream()
         block, _ = self._check_features(X, reset=False)
+        check_same_place(block, stream.space)
         check_finite_block(block)
-        block = in_dtype(block, stream.space)
-        V = self.result().eigenvectors
+        block, V = in_joint_dtype(block, self.result().eigenvectors, stream.space)
         scores = block @ V
         if stream.pre.center:
-            scores = scores - self.mean_[None, :] @ V
+            scores = scores - stream.space.xp.astype(self.mean_, V.dtype)[None, :] @ V
         if self.whiten:
             scores = scores * self._whitening(inverse=False)
         return self._wrap_output(scores, X)
@@ -115,14 +110,11 @@ class PrincipalAxes(TransformerMixin):
         stream = self._fitted_stream()
         k = self._n_features_out
         scores, xp = check_array_2d("X", X, n_columns=k, why="as transform returns")
-        if library_name(xp) != library_name(stream.space.xp):
-            raise TypeError(
-                f"X must be of {library_name(stream.space.xp)} as the stream was, got "
-                f"{library_name(xp)}. Convert it first."
-            )
+        check_same_place(scores, stream.space)
+        scores, V = in_joint_dtype(scores, self.result().eigenvectors, stream.space)
         if self.whiten:
             scores = scores * self._whitening(inverse=True)
-        rows = scores @ self.components_
+        rows = scores @ adjoint(V, xp)
         return rows + self.mean_[None, :] if stream.pre.center else rows
 
     def _whitening(self, *, inverse: bool) -> Array:

@@ -32,6 +32,7 @@ from linalgkit._core.array import (
     real_dtype,
     to_numpy,
 )
+from linalgkit._core.linalg import eigh_top
 from linalgkit._core.operators import DenseOperator, Operator
 from linalgkit._core.random import rng_from_state, rng_state, standard_normal
 from linalgkit._core.state import State, check_mergeable
@@ -459,25 +460,27 @@ def _decompose(
 ) -> tuple[Array, Array]:
     """Leading eigenpairs of ``B^H B`` above roundoff, all of them if `most` is None."""
     rows, d = block.shape
+    most = min(rows, d) if most is None else min(most, rows, d)
     if rows >= d:
-        w, V = xp.linalg.eigh(xp.astype(block.gram(), wide, copy=False))
-        return _above_roundoff(w, V, most, xp)
-    if isinstance(block, DenseOperator):
-        gram = block.A @ adjoint(block.A, xp)
-    else:
-        eye = xp.eye(rows, dtype=block.dtype, device=block.device)
-        step = max(1, rows // 4)
-        parts = [block.matmul(block.rmatmul(eye[:, i : i + step])) for i in range(0, rows, step)]
-        gram = xp.concat(parts, axis=1)
-    w, U = xp.linalg.eigh(xp.astype(gram, wide, copy=False))
-    lam, U = _above_roundoff(w, U, most, xp)
+        return _above_roundoff(*eigh_top(xp.astype(block.gram(), wide, copy=False), most, xp), xp)
+    K = xp.astype(_row_products(block, xp), wide, copy=False)
+    lam, U = _above_roundoff(*eigh_top(K, most, xp), xp)
     V = block.rmatmul(xp.astype(U / xp.sqrt(lam), block.dtype, copy=False))
     return lam, xp.linalg.qr(xp.astype(V, wide, copy=False))[0]
 
 
-def _above_roundoff(w: Array, U: Array, most: int | None, xp: Namespace) -> tuple[Array, Array]:
-    w, U = xp.flip(w), xp.flip(U, axis=1)
-    smallest = float(xp.finfo(w.dtype).eps) * w.shape[0] * float(w[0])
+def _row_products(block: Operator, xp: Namespace) -> Array:
+    """Return ``B B^H``."""
+    if isinstance(block, DenseOperator):
+        return block.A @ adjoint(block.A, xp)
+    rows = block.shape[0]
+    eye = xp.eye(rows, dtype=block.dtype, device=block.device)
+    step = max(1, rows // 4)
+    parts = [block.matmul(block.rmatmul(eye[:, i : i + step])) for i in range(0, rows, step)]
+    return xp.concat(parts, axis=1)
+
+
+def _above_roundoff(w: Array, U: Array, xp: Namespace) -> tuple[Array, Array]:
+    smallest = float(xp.finfo(w.dtype).eps) * U.shape[0] * float(w[0])
     count = int(xp.sum(xp.astype(w > max(smallest, 0.0), xp.int64)))
-    count = count if most is None else min(count, most)
     return w[:count], U[:, :count]

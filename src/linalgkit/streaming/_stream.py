@@ -9,6 +9,7 @@ in by :meth:`RowStream.final` without touching the state.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,6 +61,7 @@ class RowStream(PortablePickle):
         self.weights: RowBuffer | None = None
         self.n_rows = 0
         self.energy = 0.0
+        self.options: Any = None  # those it was started with
         self.answered: Any = None
 
     @property
@@ -80,12 +82,18 @@ class RowStream(PortablePickle):
         if weights is None and self.weights is None:
             yield from ((block, None) for block in self.buffer.push(X))
             return
+        blocks = self.buffer.push(X)  # refuses what does not fit before anything has changed
+        held = self._held_weights()
+        column = self._ones(X.shape[0]) if weights is None else weights[:, None]
+        pairs = zip(blocks, held.push(column), strict=True)
+        yield from ((block, w[:, 0]) for block, w in pairs)
+
+    def _held_weights(self) -> RowBuffer:
+        """Return the buffer of the weights; rows that came without one weigh 1."""
         if self.weights is None:
             self.weights = RowBuffer(self.buffer.block_rows)
             list(self.weights.push(self._ones(len(self.buffer))))
-        column = self._ones(X.shape[0]) if weights is None else weights[:, None]
-        pairs = zip(self.buffer.push(X), self.weights.push(column), strict=True)
-        yield from ((block, w[:, 0]) for block, w in pairs)
+        return self.weights
 
     def check_waiting_rows(self) -> None:
         """Raise ValueError if a row that waits is not finite; all others have been checked."""
@@ -121,7 +129,7 @@ class RowStream(PortablePickle):
         self.engine.rescale(exponent)
         if self.heap is not None:
             self.heap.rescale(exponent)
-        self.energy *= 4.0**exponent
+        self.energy = math.ldexp(self.energy, 2 * exponent)
 
     def _decay(self, factor: float) -> None:
         if factor == 1.0:
@@ -186,6 +194,8 @@ class RowStream(PortablePickle):
             self.energy += self._insert(joint)
         if theirs.heap is not None and theirs.heap.n:
             self._insert(RowBlock(theirs.heap.rows))
+        if other.weights is not None:
+            self._held_weights()  # whoever asks shall know that rows were weighted
         if len(other.buffer):
             self.push(other.buffer.tail(), other._tail_weights())
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from linalgkit._core.array import Array, Namespace
+from linalgkit._core.array import Array, Namespace, matmul_h
+from linalgkit._kernels.dense import FUSED_COLUMNS, micro_rows
 from linalgkit._kernels.numba_forms.jit import inline, jit, prefetch
 
 _REAL = {"f": np.float32, "d": np.float64, "F": np.float32, "D": np.float64}
@@ -213,6 +214,8 @@ def _flatten(X: Array) -> tuple[Array, int, int]:
 
 def normal_product_norms(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Array, Array]:
     """Return ``X Z``, ``X^H X Z`` and the squared row norms in one pass over `X`."""
+    if Z.shape[1] > FUSED_COLUMNS:
+        return _panels(xp, X, Z)
     flat, first, stride = _flatten(X)
     (b, d), q = X.shape, Z.shape[1]
     P = np.empty((b, q), dtype=X.dtype)
@@ -224,6 +227,21 @@ def normal_product_norms(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Arra
     else:
         D = np.empty((d, q))
         _fused_real(flat, first, stride, np.array(Z, D.dtype, order="C"), P, D, norms)
+    return P, D, norms
+
+
+def _panels(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Array, Array]:
+    """Do the same with many columns: matrix products of rows that the norms brought to cache."""
+    (b, d), q = X.shape, Z.shape[1]
+    wide = np.complex128 if X.dtype.kind == "c" else np.float64
+    P, D, norms = np.empty((b, q), dtype=X.dtype), np.zeros((d, q), dtype=wide), np.empty(b)
+    step = micro_rows(xp, X)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, b, step):
+            block = X[start : start + step, :]
+            norms[start : start + step] = row_norms_squared(xp, block)
+            product = np.matmul(block, Z, out=P[start : start + step, :])
+            D += matmul_h(block, product, xp)
     return P, D, norms
 
 
