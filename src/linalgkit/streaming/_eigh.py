@@ -77,8 +77,9 @@ class StreamingEigh(PrincipalAxes, Stateful):
     n_oversamples : int, optional
         Columns beyond `k` that a method iterates with; each method has its own default.
     memory_budget : int, optional
-        Bytes that the state may take. 32 MiB decide ``"auto"`` when it is None; given, it also
-        bounds the number of heavy rows and the sketch sizes.
+        Bytes for what the method accumulates; the block of rows that is being taken in comes on
+        top. 32 MiB decide ``"auto"`` when it is None; given, it also bounds the number of heavy
+        rows and the sketch sizes.
     max_heavy_rows : int, optional
         Rows of largest norm that the random-order methods hold verbatim.
     history : bool, default True
@@ -143,10 +144,13 @@ class StreamingEigh(PrincipalAxes, Stateful):
 
     Notes
     -----
-    Storage in words of the working dtype, beyond the caller's block: d*d for ``"gram"``, and
-    ``d (2 q + h + b)`` for the random-order methods with `q` columns in all, `h` heavy rows
-    and blocks of `b` rows, whatever the number of rows. One synchronisation a block of `b`
-    rows, two with weights or centring.
+    Storage in words of the working dtype, beyond the caller's block and whatever the number of
+    rows: ``d d + 2 d (k + 5)`` for ``"gram"``, and as much again while a block is added;
+    ``d (2 q + 9 k + h + b)`` for the random-order methods with `q` columns in all, `h` heavy
+    rows and blocks of `b` rows (8 MiB, at least 128 and at most 1024 rows); ``2 l d`` for
+    ``"nystrom"`` and ``l d`` for ``"frequent-directions"`` with a sketch of size `l`, and up to
+    three times that for an answer; about ``30 d k`` for ``"oja"``. One synchronisation a block of
+    `b` rows, two with weights or centring.
 
     The answer does not depend on how the rows are cut into calls, bit for bit on NumPy.
 

@@ -28,6 +28,8 @@ Make = Callable[..., Engine]
 
 # A sketch and what an answer needs beside it, in multiples of the sketch.
 _SKETCH_COPIES = 4
+# Vectors beside the columns that the certificate of a random-order method keeps a component.
+_CERTIFICATE_ROWS = 9
 # Rows that are heavier by less than this do not change places with those held back.
 _HEAP_SLACK = 1.25
 
@@ -35,13 +37,14 @@ _HEAP_SLACK = 1.25
 def build_stream(space: Space, options: Options, rng: Any) -> RowStream:
     """Return an empty stream for rows of `space`."""
     method = options.for_width(space)
-    if options.memory_budget is not None:
-        _check_budget(method, space, options)
+    _check_budget(_least_rows(method, space, options), method, space, options)
     engine = _MAKERS[method](space, options, rng)
     heap = None
     if isinstance(engine, SegmentEngine):
+        fixed = 2 * engine.n_columns + _CERTIFICATE_ROWS * options.n_components
+        _check_budget(fixed, method, space, options)
         place = {"xp": space.xp, "device": space.device, "dtype": space.dtype}
-        capacity = _heavy_rows(engine, space, options)
+        capacity = _heavy_rows(fixed, space, options)
         heap = HeavyRows(capacity, space.d, slack=_HEAP_SLACK, **place)
     return RowStream(
         space, engine, heap, center=options.center, forgetting=options.forgetting, rng=rng
@@ -113,31 +116,29 @@ def _sketch_size(space: Space, options: Options) -> int | None:
     return max(options.n_components + 1, min(space.d, fits))
 
 
-def _heavy_rows(engine: SegmentEngine, space: Space, options: Options) -> int:
-    """Return how many rows may be held verbatim."""
+def _heavy_rows(fixed: int, space: Space, options: Options) -> int:
+    """Return how many rows may be held verbatim, beside `fixed` vectors."""
     if options.max_heavy_rows is not None:
         return options.max_heavy_rows
     default = default_capacity(options.n_components)
     if options.memory_budget is None:
         return default
-    columns = 2 * (engine.n_columns + options.n_components) + engine.block_rows
-    spare = options.memory_budget - columns * _wide_row(space)
+    spare = options.memory_budget - fixed * _wide_row(space)
     return max(0, min(default, spare // (space.d * itemsize(space.xp, space.dtype))))
 
 
 def _least_rows(method: str, space: Space, options: Options) -> int:
-    """Return how many vectors of length `d` a method cannot do without."""
-    k, d = options.n_components, space.d
+    """Return how many vectors of length `d` a method needs, as far as that is known early."""
     if method == "gram":
-        return d
+        return space.d
     if method in ("nystrom", "frequent-directions", "arbitrary"):
-        return _SKETCH_COPIES * min(d, k + 1)
-    return 2 * (k + 1)
+        return _SKETCH_COPIES * min(space.d, options.n_components + 1)
+    return 2 * options.n_components
 
 
-def _check_budget(method: str, space: Space, options: Options) -> None:
+def _check_budget(rows: int, method: str, space: Space, options: Options) -> None:
     """Refuse a budget below what the method cannot do without, naming that."""
-    least = _least_rows(method, space, options) * _wide_row(space)
+    least = rows * _wide_row(space)
     if options.memory_budget is not None and least > options.memory_budget:
         raise ValueError(
             f'memory_budget must be at least {least} bytes for method="{method}" with '
