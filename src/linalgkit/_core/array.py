@@ -256,12 +256,13 @@ def widest_dtype(xp: Namespace, device: Device, dtype: DType) -> DType:
 def working_dtype(xp: Namespace, device: Device, dtype: DType) -> DType:
     """Return the floating dtype in which input of `dtype` is worked on.
 
-    float32, float64, complex64 and complex128 are kept; integers and booleans go to the
-    library's default float (torch: float32), half precision to float32.
+    float32, float64, complex64 and complex128 are kept (in the machine's byte order); integers
+    and booleans go to the library's default float (torch: float32), half precision to float32.
     """
     name = dtype_name(xp, dtype)
     if name in ("float32", "float64", "complex64", "complex128"):
-        return dtype
+        # NumPy alone has dtypes of foreign byte order, which hardly anything is quick with.
+        return dtype.newbyteorder("=") if isinstance(dtype, np.dtype) else dtype
     if name in _HALF:
         return xp.float32
     if xp.isdtype(dtype, ("bool", "integral")):

@@ -10,7 +10,9 @@ Every library, blocking and number of workers then sees the same numbers::
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,27 @@ def as_generator(rng: object = None) -> Generator:
         "rng must be None, an int, or a SeedSequence, BitGenerator or Generator of numpy.random, "
         f"got {type(rng).__name__}. numpy.random.default_rng(seed) makes a Generator."
     )
+
+
+@contextlib.contextmanager
+def undone_on_error(rng: object) -> Iterator[None]:
+    """Let a caller's generator be, should an exception pass, as it was before.
+
+    Parameters
+    ----------
+    rng : object
+        What a caller gave; only a Generator or BitGenerator can have been drawn from.
+    """
+    source = rng.bit_generator if isinstance(rng, Generator) else rng
+    if not isinstance(source, BitGenerator):
+        yield
+        return
+    before = source.state
+    try:
+        yield
+    except BaseException:
+        source.state = before
+        raise
 
 
 def spawn(rng: Generator, n: int) -> list[Generator]:

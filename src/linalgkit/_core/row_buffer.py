@@ -1,7 +1,7 @@
 """Cut a stream of rows into blocks of one length, whatever the lengths that come in.
 
-Blocks that lie inside one incoming block are views of it; only rows at the seams are copied,
-into one buffer that is used again::
+Blocks that lie inside one incoming block are views of it; only rows at the seams, and rows that
+do not lie in memory one after another, are copied, into one buffer that is used again::
 
     buffer = RowBuffer(64)
     for block in buffer.push(X):        # 64 rows each
@@ -146,7 +146,8 @@ class RowBuffer:
     Notes
     -----
     Storage: ``block_rows * d`` numbers where rows are held over from one push to the next (for
-    sparse rows their non-zeros, up to twice), nothing where the incoming blocks are aligned.
+    sparse rows their non-zeros, up to twice) or lie in another layout than row by row, nothing
+    where the incoming blocks are aligned.
     The blocks that come out have the same rows whatever the cuts of those that go in; sparse
     rows stay CSR.
 
@@ -244,8 +245,16 @@ class RowBuffer:
             held.clear()
             yield full
             del full
+        by_rows = has_row_order(block)
         while n - start >= size:
-            yield _rows(block, start, start + size)
+            if by_rows:
+                yield _rows(block, start, start + size)
+            else:
+                held.add(block, start, start + size)
+                full = held.view()
+                held.clear()
+                yield full
+                del full
             start += size
         if start < n:
             held.add(block, start, n)
@@ -300,6 +309,23 @@ class RowBuffer:
         for _ in buffer.push(rows):  # fewer rows than a block: nothing comes out
             raise ValueError("the state must hold fewer rows than a block, got a damaged one.")
         return buffer
+
+
+def has_row_order(block: Any) -> bool:
+    """Tell whether rows lie in memory as those of a buffer do: entry by entry, one after another.
+
+    Products of other layouts are rounded in another order by some libraries, so that a view of
+    such a block and the same rows from the buffer would not give the same bits.
+    """
+    if isinstance(block, np.ndarray) or type_root(block) == "cupy":
+        flags, step = block.flags, block.dtype.itemsize
+        is_plain = getattr(flags, "aligned", True) and block.dtype.isnative
+        return bool(
+            is_plain and (flags.c_contiguous or (block.strides[1] == step and block.strides[0] > 0))
+        )
+    if type_root(block) == "torch":
+        return bool(block.stride()[1] == 1 or block.shape[1] == 1)
+    return True
 
 
 def _rows(block: Any, start: int, stop: int) -> Any:

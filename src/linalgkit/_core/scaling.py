@@ -88,6 +88,14 @@ def ldexp(A: Any, exponent: int, xp: Namespace | None = None) -> Any:
     return A
 
 
+def ldexp_float(value: float, exponent: int) -> float:
+    """Return ``value * 2**exponent`` as a Python float, infinite where it is too large for one."""
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
 def _normal_exponent(A: Any, xp: Namespace | None) -> int:
     """Return the largest ``k`` for which ``2**k`` and ``2**-k`` are both normal numbers."""
     if xp is None or is_sparse(A):
@@ -148,7 +156,7 @@ def norm_fro(A: Any, xp: Namespace | None = None) -> float:
     if largest == 0 or not math.isfinite(largest):
         return largest
     exponent = scale_exponent(largest)
-    return math.ldexp(math.sqrt(_sum_of_squares(ldexp(wide, -exponent, xp), xp)), exponent)
+    return ldexp_float(math.sqrt(_sum_of_squares(ldexp(wide, -exponent, xp), xp)), exponent)
 
 
 def _sum_of_squares(A: Array, xp: Namespace) -> float:

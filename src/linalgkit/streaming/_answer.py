@@ -44,8 +44,10 @@ def refined_from_state(state: State | None, xp: Namespace, device: Device) -> Re
     """Take refined eigenpairs back."""
     if state is None:
         return None
-    arrays = (asarray(state[key], xp=xp, device=device) for key in ("eigenvalues", "eigenvectors"))
-    return Refined(*arrays, state["residual"])
+    lam, V = (
+        asarray(state[f"eigen{kind}"], xp=xp, device=device) for kind in ("values", "vectors")
+    )
+    return Refined(lam, V, float(state["residual"]))
 
 
 @dataclass(frozen=True)

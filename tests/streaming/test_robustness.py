@@ -1,0 +1,248 @@
+"""What went wrong once: odd layouts, extreme scales, options that change, half-done calls."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from linalgkit import AccuracyWarning
+from linalgkit.streaming import StreamingEigh, StreamingEighResult
+from linalgkit.streaming._enclosure import sampling_terms
+from tests.conftest import Backend
+
+METHODS = ["portfolio", "block-power", "oja", "frequent-directions", "nystrom", "gram"]
+Matrix = np.ndarray[Any, Any]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)
+        yield
+
+
+def rows(n: int = 1200, d: int = 12) -> Matrix:
+    deviations = np.asarray([8.0, 4.0] + [1.0] * (d - 2))
+    return np.random.default_rng(5).standard_normal((n, d)) * deviations + 0.2
+
+
+def start(method: str, **options: Any) -> StreamingEigh:
+    order = "arbitrary" if method == "oja" else "random"
+    return StreamingEigh(
+        options.pop("n_components", 2), method=method, order=order, rng=0, **options
+    )
+
+
+def assert_same(a: Any, b: Any, path: str = "") -> None:
+    """Compare two states bit for bit."""
+    assert type(a) is type(b), path
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_same(a[key], b[key], f"{path}/{key}")
+    elif isinstance(a, list):
+        assert len(a) == len(b), path
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{path}/{i}")
+    else:
+        np.testing.assert_array_equal(a, b, err_msg=path)
+
+
+def fields(result: StreamingEighResult) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in result.__dataclass_fields__}
+
+
+# -------------------------------------------------------------------------------- layouts
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("center", [False, True])
+def test_the_layout_in_memory_and_the_cuts_do_not_change_a_bit(method: str, center: bool) -> None:
+    X = rows(1500, 37)
+    weights = np.random.default_rng(1).random(1500)
+    wide = np.zeros((3000, 74))
+    wide[::2, ::2] = X
+    layouts = {
+        "fortran": np.asfortranarray(X),
+        "strided": wide[::2, ::2],
+        "reversed": X[::-1].copy()[::-1],
+        "columns reversed": X[:, ::-1].copy()[:, ::-1],
+        "big endian": X.astype(">f8"),
+    }
+    expected = fields(start(method, center=center).partial_fit(X, sample_weight=weights).result())
+    for name, A in layouts.items():
+        model = start(method, center=center)
+        for i, j in ((0, 7), (7, 900), (900, 1500)):
+            model.partial_fit(A[i:j], sample_weight=weights[i:j])
+        assert_same(fields(model.result()), expected, name)
+        assert model.result().eigenvectors.dtype.isnative
+
+
+# ------------------------------------------------------------------------------ half-done
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weighted_rows_of_another_kind_leave_the_state_as_it_was(method: str) -> None:
+    X = rows()
+    model = start(method).partial_fit(X[:100])
+    before = model.to_state()
+    with pytest.raises(TypeError, match="one kind"):
+        model.partial_fit(scipy.sparse.csr_array(X[:50]), sample_weight=np.ones(50))
+    assert_same(model.to_state(), before)
+
+
+@pytest.mark.parametrize("make", [np.random.default_rng, np.random.PCG64])
+def test_a_refused_first_block_draws_nothing_from_the_callers_generator(make: Any) -> None:
+    rng, untouched = make(3), make(3)
+    bad = np.full((5, 4), np.nan)
+    with pytest.raises(ValueError, match="NaN"):
+        StreamingEigh(rng=rng).partial_fit(bad)
+    with pytest.raises(ValueError, match="NaN"):
+        StreamingEigh(rng=rng).fit([rows(10, 4), bad])
+    draws = [np.random.default_rng(source).integers(2**60) for source in (rng, untouched)]
+    assert draws[0] == draws[1]
+
+
+def test_rows_without_names_do_not_take_the_names_away() -> None:
+    class Frame:
+        columns = ("a", "b", "c")
+
+        def to_numpy(self) -> Matrix:
+            return rows(50, 3)
+
+    model = StreamingEigh(rng=0).partial_fit(Frame())
+    with pytest.warns(UserWarning, match="feature names"):
+        model.partial_fit(rows(50, 3))
+    assert list(model.feature_names_in_) == ["a", "b", "c"]
+
+
+# -------------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"n_components": 4},
+        {"center": True},
+        {"method": "frequent-directions"},
+        {"forgetting": 0.9},
+        {"order": "arbitrary"},
+        {"max_heavy_rows": 1, "n_oversamples": 9},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["gram", "portfolio", "nystrom"])
+def test_options_set_later_wait_for_the_next_fit(method: str, changed: dict[str, Any]) -> None:
+    X = rows()
+    plain, model = (start(method).partial_fit(X[:700]) for _ in range(2))
+    model.set_params(**changed)
+    restored = [pickle.loads(pickle.dumps(model)), StreamingEigh.from_state(model.to_state())]
+    expected = fields(plain.partial_fit(X[700:]).result())
+    for resumed in [model, *restored]:
+        assert_same(fields(resumed.partial_fit(X[700:]).result()), expected)
+        assert resumed.get_params()[next(iter(changed))] == next(iter(changed.values()))
+    refitted = start(method)
+    refitted.set_params(**changed)
+    if changed.get("order") != "arbitrary" or method != "portfolio":
+        assert_same(fields(model.fit(X).result()), fields(refitted.fit(X).result()))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_refined_answer_is_saved(method: str) -> None:
+    X = rows()
+    model = start(method).partial_fit(X).refine(X)
+    file = io.BytesIO()
+    model.save(file)
+    file.seek(0)
+    for twin in (StreamingEigh.load(file), copy.deepcopy(model)):
+        assert twin.result().residual_kind == "exact"
+        assert_same(fields(twin.result()), fields(model.result()))
+
+
+def test_merging_weighted_rows_forbids_to_refine() -> None:
+    X = rows(1024)
+    weighted = start("gram").partial_fit(X, sample_weight=np.full(1024, 2.0))
+    model = start("gram").partial_fit(X[:100]).merge(weighted)
+    with pytest.raises(ValueError, match="weighted"):
+        model.refine(np.concatenate([X, X[:100]]))
+
+
+# ---------------------------------------------------------------------------------- scale
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("portfolio", "block-power")])
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("factor", [1e-170, 1e-300, 1e300])
+def test_vectors_and_certificate_survive_any_scale(
+    method: str, center: bool, factor: float
+) -> None:
+    X = rows()
+    expected = start(method, center=center).partial_fit(X).result()
+    model = start(method, center=center).partial_fit(X * factor)
+    with np.errstate(over="ignore"), pytest.warns(AccuracyWarning, match="beyond the range"):
+        found = model.result()
+    assert np.all(np.abs(np.sum(found.eigenvectors * expected.eigenvectors, axis=0)) > 1 - 1e-9)
+    assert found.error_estimate == pytest.approx(expected.error_estimate, rel=1e-6)
+    ratio = model.explained_variance_ratio_ * expected.frobenius_norm**2
+    np.testing.assert_allclose(ratio, expected.eigenvalues, rtol=1e-6)
+    values = model.singular_values_ / factor
+    np.testing.assert_allclose(values**2, expected.eigenvalues, rtol=1e-6)
+
+
+def test_a_frobenius_norm_beyond_the_largest_number_is_infinite() -> None:
+    model = StreamingEigh(method="gram", rng=0).partial_fit(np.full((200, 3), 1e308))
+    with np.errstate(over="ignore"):
+        assert model.result().frobenius_norm == np.inf
+    np.testing.assert_allclose(model.explained_variance_ratio_, [1.0])
+
+
+def test_the_sampling_formula_depends_on_ratios_alone() -> None:
+    values = [9.0, 2.0, 1.0]
+    expected = sampling_terms(values, 0, 1, 100.0, rest=3.0)
+    for factor in (1e-200, 1e-300, 1e200, 1e300):
+        found = sampling_terms([v * factor for v in values], 0, 1, 100.0, rest=3.0 * factor)
+        assert found == pytest.approx(expected)
+
+
+def test_rates_that_grow_beyond_single_precision_stay_finite() -> None:
+    X = rows().astype(np.float32)
+    double = start("oja", center=True).partial_fit(X.astype(float)).result()
+    single = start("oja", center=True).partial_fit(X).result()
+    np.testing.assert_allclose(single.eigenvalues, double.eigenvalues, rtol=1e-3)
+    np.testing.assert_allclose(single.eigenvectors, double.eigenvectors, atol=1e-3)
+
+
+def test_rows_that_all_weigh_nothing_give_zeros() -> None:
+    model = start("gram").partial_fit(rows(), sample_weight=np.zeros(1200))
+    assert model.result().status == "zero"
+    np.testing.assert_array_equal(model.explained_variance_, [0.0, 0.0])
+
+
+# ------------------------------------------------------------------------------ transform
+
+
+def test_transform_keeps_the_digits_of_wider_rows() -> None:
+    X = rows()
+    model = start("gram").fit(X.astype(np.float32))
+    scores = model.transform(X)
+    assert scores.dtype == np.float64
+    np.testing.assert_allclose(scores, X @ model.components_.T.astype(float), rtol=1e-12)
+    assert model.transform(X.astype(np.float32)).dtype == np.float32
+
+
+def test_transform_refuses_rows_of_another_kind(xp: Backend) -> None:
+    X = rows()
+    model = start("gram").fit(xp.asarray(X))
+    with pytest.raises(TypeError, match="must be real"):
+        model.transform(xp.asarray(X + 1j * X))
+    if xp.name != "numpy":
+        with pytest.raises(TypeError, match="X must be of"):
+            model.transform(X)
