@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from linalgkit._core.array import Array, Namespace, matmul_h
+from linalgkit._core.array import Array, Namespace
 from linalgkit._kernels.dense import FUSED_COLUMNS, micro_rows
 from linalgkit._kernels.numba_forms.jit import inline, jit, prefetch
 
@@ -232,16 +232,19 @@ def normal_product_norms(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Arra
 
 def _panels(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Array, Array]:
     """Do the same with many columns: matrix products of rows that the norms brought to cache."""
+    flat, first, stride = _flatten(X)
     (b, d), q = X.shape, Z.shape[1]
-    wide = np.complex128 if X.dtype.kind == "c" else np.float64
-    P, D, norms = np.empty((b, q), dtype=X.dtype), np.zeros((d, q), dtype=wide), np.empty(b)
-    step = micro_rows(xp, X)
+    is_complex = X.dtype.kind == "c"
+    P, norms = np.empty((b, q), dtype=X.dtype), np.empty(b)
+    D = np.zeros((d, q), dtype=np.complex128 if is_complex else np.float64)
+    length, step = d * (X.itemsize // flat.itemsize), micro_rows(xp, X)
     with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, b, step):
-            block = X[start : start + step, :]
-            norms[start : start + step] = row_norms_squared(xp, block)
-            product = np.matmul(block, Z, out=P[start : start + step, :])
-            D += matmul_h(block, product, xp)
+        for i in range(0, b, step):
+            j = min(i + step, b)
+            _square_rows(flat, first + i * stride, stride, length, norms[i:j])
+            block = X[i:j, :]
+            product = np.matmul(block, Z, out=P[i:j, :])
+            D += (block.T @ product.conj()).conj() if is_complex else block.T @ product
     return P, D, norms
 
 
