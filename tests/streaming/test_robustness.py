@@ -178,7 +178,7 @@ def test_merging_weighted_rows_forbids_to_refine() -> None:
 # ---------------------------------------------------------------------------------- scale
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("portfolio", "block-power")])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("center", [False, True])
 @pytest.mark.parametrize("factor", [1e-170, 1e-300, 1e300])
 def test_vectors_and_certificate_survive_any_scale(
@@ -195,6 +195,50 @@ def test_vectors_and_certificate_survive_any_scale(
     np.testing.assert_allclose(ratio, expected.eigenvalues, rtol=1e-6)
     values = model.singular_values_ / factor
     np.testing.assert_allclose(values**2, expected.eigenvalues, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("factor", [1e-300, 1e-200, 1e200, 1e300])
+def test_weights_of_any_size_give_the_same_vectors(
+    method: str, center: bool, factor: float
+) -> None:
+    X, weights = rows(), np.random.default_rng(2).random(1200)
+    expected = start(method, center=center).partial_fit(X, sample_weight=weights).result()
+    found = start(method, center=center).partial_fit(X, sample_weight=weights * factor).result()
+    assert np.all(np.abs(np.sum(found.eigenvectors * expected.eigenvectors, axis=0)) > 1 - 1e-9)
+    np.testing.assert_allclose(found.eigenvalues / factor, expected.eigenvalues, rtol=1e-6)
+    assert found.error_estimate == pytest.approx(expected.error_estimate, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "oja"])
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_a_change_of_scale_on_the_way_keeps_the_larger_rows(method: str, factor: float) -> None:
+    X = rows(3000)
+    small, large = (X[:1500] * min(factor, 1.0), X[1500:] * max(factor, 1.0))
+    order = (small, large) if factor < 1 else (large, small)
+    model = start(method)
+    for part in order:
+        model.partial_fit(part)
+    with np.errstate(over="ignore"):
+        found = model.result().eigenvectors
+    expected = np.linalg.svd(X[1500:])[2][:2].T
+    assert np.all(np.abs(np.sum(found * expected, axis=0)) > 0.99)
+
+
+def test_rows_of_weight_zero_do_not_spoil_the_mean() -> None:
+    X, weights = rows(), np.ones(1200)
+    X[7], weights[7] = 1e200, 0.0
+    model = start("gram", center=True).partial_fit(X, sample_weight=weights)
+    kept = np.delete(X, 7, axis=0)
+    np.testing.assert_allclose(model.mean_, kept.mean(axis=0), rtol=1e-12)
+    exact = np.linalg.svd(kept - kept.mean(axis=0), compute_uv=False)[:2] ** 2
+    np.testing.assert_allclose(model.result().eigenvalues, exact, rtol=1e-12)
+
+
+def test_weights_beyond_the_precision_of_the_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"sample_weight must be within the range of float32"):
+        start("gram").partial_fit(rows(4).astype("f4"), sample_weight=np.full(4, 1e60))
 
 
 def test_a_frobenius_norm_beyond_the_largest_number_is_infinite() -> None:

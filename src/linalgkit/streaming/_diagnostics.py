@@ -278,7 +278,8 @@ class Probe:
     def scale(self, factor: float) -> None:
         """Multiply all squares by `factor`."""
         self._level = max(self._level * factor, _TINY)
-        self._energy_level *= factor
+        if self._energy_level:
+            self._energy_level = max(self._energy_level * factor, _TINY)
         for part in self._parts:
             part *= factor
         square = factor * factor

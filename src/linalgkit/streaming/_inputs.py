@@ -128,6 +128,11 @@ def as_weights(weights: Any, n: int, space: Space) -> Array | None:
         raise TypeError(
             f"sample_weight must be of {library_name(space.xp)} or numpy, got {library_name(xp)}."
         )
+    if n and float(xp.max(values)) > float(space.xp.finfo(space.real).max):
+        raise ValueError(
+            f"sample_weight must be within the range of {dtype_name(space.xp, space.real)} as the "
+            f"rows are, got {float(xp.max(values))}. Scale the weights, or use wider rows."
+        )
     return asarray(values, xp=space.xp, device=space.device, dtype=space.real, copy=False)
 
 

@@ -99,23 +99,28 @@ class Preprocessor:
 
     # ------------------------------------------------------------------------- scale
 
-    def load(self, X: Any, basis: Array | None = None) -> tuple[Operator, Any, int]:
-        """Return the rows as an operator, their squared norms on the host, the unit's change.
+    def load(
+        self, X: Any, basis: Array | None = None, weights: Array | None = None
+    ) -> tuple[Operator, Any, int]:
+        """Return the rows as an operator, their squared norms, and how the unit has changed.
 
-        One synchronisation. Raises ValueError for NaN and infinity.
+        The norms are on the host, without the weights; the change is 0 while there was nothing
+        but zeros to be brought to another unit. One synchronisation, two with weights. Raises
+        ValueError for NaN and infinity.
         """
         block = self._operator(X, basis)
         norms = to_numpy(block.row_norms_squared())
-        peak, change = float(norms.max(initial=0.0)), 0
+        host = None if weights is None else to_numpy(weights)
+        peak, change = _peak(norms, host), 0
         if not self._lowest <= peak <= 1.0 / self._lowest:
-            change = self._exponent_for(X) - self.exponent
+            change = self._exponent_for(X, weights) - self.exponent
             if change:
                 self.move_to(self.exponent + change)
                 block = self._operator(X, basis)
                 norms = to_numpy(block.row_norms_squared())
-                peak = float(norms.max(initial=0.0))
-        self.is_empty = self.is_empty and peak == 0.0
-        return block, norms, change
+        was_empty = self.is_empty
+        self.is_empty = was_empty and peak == 0.0 and change == 0
+        return block, norms, 0 if was_empty else change
 
     def _operator(self, X: Any, basis: Array | None) -> Operator:
         if is_sparse(X):
@@ -130,13 +135,21 @@ class Preprocessor:
             self.sums = ldexp(self.sums, self.exponent - exponent, self.space.xp)
         self.exponent = exponent
 
-    def _exponent_for(self, X: Any) -> int:
-        """Return the exponent that brings `X` to O(1), where the present one does not serve."""
+    def _exponent_for(self, X: Any, weights: Array | None) -> int:
+        """Return the exponent that brings the rows, weighted, to O(1), if the present does not."""
         check_finite_block(X)
-        largest = as_operator(X).max_abs()
+        rows = as_operator(X)
+        if weights is not None:  # rows without weight have no say
+            rows = rows.weighted(self.space.xp.astype(weights > 0, self.space.dtype))
+        largest = rows.max_abs()
         if largest == 0.0:
             return self.exponent
         needed = scale_exponent(largest)
+        if weights is not None:
+            norms = to_numpy(rows.scaled(-needed).row_norms_squared())
+            pairs = zip(norms.tolist(), to_numpy(weights).tolist(), strict=True)
+            squares = (math.frexp(n)[1] + math.frexp(w)[1] for n, w in pairs if n > 0.0 < w)
+            needed += max(squares, default=0) // 2
         return needed if self.is_empty or needed > self.exponent else self.exponent
 
     # ----------------------------------------------------------- weights and centring
@@ -150,7 +163,7 @@ class Preprocessor:
         """Return the block weighted and centred; update the totals."""
         n = block.shape[0]
         factors = self.factors(n, weights)
-        mass = float(n) if factors is None else float(self.space.xp.sum(factors))
+        mass = float(n) if factors is None else float(to_numpy(factors).sum(dtype="float64"))
         before = self.weight * self.forgetting**n
         roots = None if factors is None else self.space.xp.sqrt(factors)
         if self.center:
@@ -184,7 +197,7 @@ class Preprocessor:
             self.sums = old
             return block.rows(0, 0)
         if self.weight == 0.0:
-            self.offset = xp.astype(_mean(block, None, float(block.shape[0]), space), space.dtype)
+            self.offset = xp.astype(_mean(block, factors, mass, space), space.dtype)
         offset = self.offset
         dense = block.A - offset if isinstance(block, RowBlock) else None
         local = (
@@ -251,6 +264,16 @@ class Preprocessor:
             move = {"xp": space.xp, "device": space.device}
             self.offset = asarray(state["offset"], dtype=space.dtype, **move)
             self.sums = asarray(state["sums"], dtype=space.wide, **move)
+
+
+def _peak(norms: Any, weights: Any) -> float:
+    """Return the largest squared norm of a row, weighted; NaN where that is not known."""
+    if weights is None:
+        return float(norms.max(initial=0.0))
+    if not math.isfinite(norms.sum(dtype="float64")):
+        return math.nan
+    pairs = zip(norms.tolist(), weights.tolist(), strict=True)
+    return max((norm * weight for norm, weight in pairs), default=0.0)
 
 
 def _mean(block: Operator, factors: Array | None, mass: float, space: Space) -> Array:

@@ -105,7 +105,7 @@ class RowStream(PortablePickle):
 
     def _accumulate(self, X: Any, weights: Array | None) -> None:
         """Bring a block to the engine's unit, centre it, and take it in."""
-        block, norms, shift = self.pre.load(X, self.engine.basis)
+        block, norms, shift = self.pre.load(X, self.engine.basis, weights)
         if shift:
             self._rescale(-shift)
         if weights is not None or not self.pre.is_plain:
