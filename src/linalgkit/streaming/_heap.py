@@ -310,8 +310,7 @@ class PatchedRows(Operator):
         new, xp = self._rows @ Z, self.xp
         change = matmul_h(self._rows, new, xp)
         change -= matmul_h(self._old, self._at_places(P), xp)
-        change += D
-        return self._with(P, new), change
+        return self._with(P, new), D + xp.astype(change, D.dtype, copy=False)
 
     def _with(self, P: Array, values: Array) -> Array:
         """Return `P` with `values` in the rows of the places."""
