@@ -12,10 +12,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from linalgkit._core.array import Array, Namespace, to_numpy
 from linalgkit._core.state import State
+
+
+@dataclass(frozen=True)
+class BlockSums:
+    """What :class:`Order` needs of a block of numbers, for several sequences at once.
+
+    Attributes
+    ----------
+    sums : array (m, 4)
+        For each sequence the sums of ``f``, ``i f`` with `i` from 0, ``f f`` and
+        ``f_i f_{i+1}``.
+    first, last : array (m,)
+        First and last number.
+    n : int
+        Numbers in the block.
+    """
+
+    sums: Array
+    first: Array
+    last: Array
+    n: int
+
+
+def block_sums(F: Array, xp: Namespace) -> BlockSums:
+    """Return the sums over the rows of `F`, (m, n); no synchronisation."""
+    n = int(F.shape[1])
+    index = xp.arange(n, dtype=F.dtype, device=F.device)
+    linear = F @ xp.stack([xp.ones_like(index), index], axis=1)
+    squares = xp.stack([xp.vecdot(F, F), xp.vecdot(F[:, : n - 1], F[:, 1:])], axis=1)
+    return BlockSums(xp.concat([linear, squares], axis=1), F[:, 0], F[:, n - 1], n)
 
 
 class Order:
@@ -30,41 +61,52 @@ class Order:
     def __init__(self, xp: Namespace) -> None:
         self.xp = xp
         self.n = 0
-        self._sums: Array = None  # sum f, sum f^2, sum i f, sum f_i f_{i+1}
+        self._sums: Array = None  # as in BlockSums, within the blocks
+        self._shift: Array = None  # what the places of the blocks add to sum i f
+        self._joins: Array = None  # products across the ends of blocks
         self._first: Array = None
         self._last: Array = None
 
     def add(self, f: Array) -> None:
         """Add the next numbers of the sequence; no synchronisation."""
-        xp, b = self.xp, f.shape[0]
-        index = xp.arange(self.n, self.n + b, dtype=f.dtype, device=f.device)
-        serial = xp.vecdot(f[: b - 1], f[1:])
-        if self._sums is not None:
-            serial = serial + self._last * f[0]
-        fresh = xp.stack([xp.sum(f), xp.vecdot(f, f), xp.vecdot(index, f), serial])
-        self._first = f[0] if self._sums is None else self._first
-        self._sums = fresh if self._sums is None else self._sums + fresh
-        self._last = f[b - 1]
-        self.n += b
+        self.include(block_sums(f[None, :], self.xp), 0)
+
+    def include(self, block: BlockSums, i: int) -> None:
+        """Add the next numbers, the i-th sequence of a block."""
+        sums, first = block.sums[i, :], block.first[i]
+        if self._sums is None:
+            self._sums, self._first = sums, first
+            self._shift = self._joins = sums[0] * 0
+        else:
+            self._shift = self._shift + self.n * sums[0]
+            self._joins = self._joins + self._last * first
+            self._sums = self._sums + sums
+        self._last = block.last[i]
+        self.n += block.n
 
     def zscores(self) -> list[float]:
         """Return the trend and the serial statistic; nothing for fewer than four numbers."""
         if self._sums is None or self.n < 4:
             return []
-        values = to_numpy(self.xp.concat([self._sums, self.xp.stack([self._first, self._last])]))
-        return _exchangeability(self.n, *values.tolist())
+        rest = self.xp.stack([self._shift, self._joins, self._first, self._last])
+        values = to_numpy(self.xp.concat([self._sums, rest])).tolist()
+        s, trend, squares, serial, shift, joins, first, last = values
+        return _exchangeability(self.n, s, squares, trend + shift, serial + joins, first, last)
 
     def state(self) -> State:
         """Return what :meth:`restore` needs."""
         known = self._sums is not None
-        arrays = (self._sums, self._first, self._last)
-        return {"n": self.n, "arrays": [to_numpy(x) for x in arrays] if known else None}
+        return {"n": self.n, "arrays": [to_numpy(x) for x in self._arrays()] if known else None}
+
+    def _arrays(self) -> tuple[Array, ...]:
+        return self._sums, self._shift, self._joins, self._first, self._last
 
     def restore(self, state: State, own: Callable[[Any], Array]) -> None:
         """Take over a state."""
         self.n = state["n"]
         if state["arrays"] is not None:
-            self._sums, self._first, self._last = (own(x) for x in state["arrays"])
+            found = (own(x) for x in state["arrays"])
+            self._sums, self._shift, self._joins, self._first, self._last = found
 
 
 def _exchangeability(
