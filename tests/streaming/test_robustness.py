@@ -270,6 +270,47 @@ def test_rows_that_all_weigh_nothing_give_zeros() -> None:
     np.testing.assert_array_equal(model.explained_variance_, [0.0, 0.0])
 
 
+# --------------------------------------------------------------------------- certificates
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["few rows weigh", "rows fade"])
+def test_the_error_estimate_counts_the_rows_that_are_left(method: str, kind: str) -> None:
+    n, d = 4000, 30
+    estimates, errors = [], []
+    for seed in range(9):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((n, d))
+        X[:, 0] *= 2.0
+        fades = kind == "rows fade"
+        weights = None if fades else (rng.random(n) < 0.02).astype(float)
+        model = start(method, n_components=1, forgetting=0.97 if fades else 1.0)
+        found = model.partial_fit(X, sample_weight=weights).result()
+        estimates.append(found.error_estimate)
+        errors.append(1.0 - found.eigenvectors[0, 0] ** 2)
+    assert np.median(estimates) > 0.5 * np.median(errors)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_weights_leave_the_certificate_alone(method: str) -> None:
+    X = rows()
+    plain = start(method).partial_fit(X).result()
+    weighted = start(method).partial_fit(X, sample_weight=np.full(1200, 4.0)).result()
+    assert weighted.error_estimate == pytest.approx(plain.error_estimate, rel=1e-9)
+    assert weighted.status == plain.status
+
+
+@pytest.mark.parametrize("method", ["gram", "portfolio", "block-power"])
+@pytest.mark.parametrize("n", [1, 700])
+def test_more_components_than_the_rank_are_not_called_converged(method: str, n: int) -> None:
+    rng = np.random.default_rng(0)
+    X = np.outer(rng.standard_normal(n), rng.standard_normal(6))
+    model = start(method).partial_fit(X)
+    with pytest.warns(AccuracyWarning, match="fewer than n_components=2"):
+        assert model.result().status == "rank_deficient"
+    assert start(method, n_components=1).partial_fit(X).result().status == "converged"
+
+
 # ------------------------------------------------------------------------------ transform
 
 

@@ -7,11 +7,12 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from linalgkit._core.array import Array, Device, Namespace, asarray, to_numpy
+from linalgkit._core.array import Array, Device, Namespace, asarray, eps, to_numpy
 from linalgkit._core.linalg import fix_signs, ldexp
 from linalgkit._core.scaling import ldexp_float
 from linalgkit._core.state import State
 from linalgkit._core.validation import AccuracyWarning
+from linalgkit.streaming._enclosure import sampling_sin2
 from linalgkit.streaming._options import Options
 from linalgkit.streaming._result import StreamingEighResult
 from linalgkit.streaming._stream import RowStream
@@ -89,7 +90,9 @@ def make_result(
     required = final.n_heavy_required(certificate)
     if required:
         certificate = _with_heavy_rows(final, certificate, k)
-    status = _status(final, options, certificate, required)
+    if final.pre.n_effective < 0.999 * final.n_rows:
+        certificate = _with_fewer_rows(final, certificate, k)
+    status = _status(final, options, certificate, required, _rank(lam, final))
     space, xp = final.space, final.space.xp
     values = xp.astype(lam, space.real)
     result = StreamingEighResult(
@@ -140,6 +143,29 @@ def _with_heavy_rows(final: RowStream, certificate: dict[str, Any], k: int) -> d
     return {**certificate, "gap": gap, "error_estimate": certificate["error_estimate"] * share}
 
 
+def _with_fewer_rows(final: RowStream, certificate: dict[str, Any], k: int) -> dict[str, Any]:
+    """Return the certificate with the error that so few effective rows must have at least.
+
+    The methods count rows. Where weights differ, or fade, ``(sum w)^2 / sum w^2`` of them is
+    what the answer can rest on, and perturbation theory tells what can be expected of that.
+    """
+    n, d, own = final.pre.n_effective, final.space.d, certificate["error_estimate"]
+    lam = final.top(min(d, 2 * k + 8))[0]
+    values = [max(0.0, value) for value in to_numpy(lam).tolist()]
+    if len(values) <= k or n == 0.0:
+        return certificate
+    rest = max(0.0, final.energy - sum(values)) if len(values) < d else 0.0
+    least = sampling_sin2(values, k, n, rest)
+    return {**certificate, "error_estimate": own if own >= least else least}
+
+
+def _rank(lam: Array, final: RowStream) -> int:
+    """Return how many of the eigenvalues are above the rounding errors of the largest."""
+    values = to_numpy(lam).tolist()
+    limit = final.space.d * eps(final.space.xp, lam.dtype) * values[0]
+    return sum(value > limit for value in values)
+
+
 def _padded(lam: Array, V: Array, k: int, stream: RowStream) -> tuple[Array, Array]:
     """Fill up to `k` pairs with eigenvalue zero where the rows span fewer directions."""
     missing = k - int(lam.shape[0])
@@ -152,10 +178,14 @@ def _padded(lam: Array, V: Array, k: int, stream: RowStream) -> tuple[Array, Arr
     return xp.concat([lam, zeros]), xp.concat([V, Q[:, V.shape[1] : k]], axis=1)
 
 
-def _status(stream: RowStream, options: Options, certificate: dict[str, Any], required: int) -> str:
+def _status(
+    stream: RowStream, options: Options, certificate: dict[str, Any], required: int, rank: int
+) -> str:
     """Return the first reason why the answer is weaker than asked, or "converged"."""
     if stream.energy <= 0.0:
         return "zero"
+    if rank < options.n_components:
+        return "rank_deficient"
     if certificate.get("status") in ("no_growth",):
         return str(certificate["status"])
     if abs(certificate.get("order_zscore", math.nan)) > ORDER_ZSCORE_LIMIT:
@@ -164,8 +194,9 @@ def _status(stream: RowStream, options: Options, certificate: dict[str, Any], re
         return "heavy_rows_missed"
     if certificate.get("gap", math.nan) < options.gap_warn:
         return "small_gap"
-    is_sketch = certificate.get("residual_kind", "estimate") != "exact" and stream.heap is None
-    if is_sketch and certificate.get("error_estimate", math.nan) > UNCERTAIN:
+    is_exact = certificate.get("residual_kind", "estimate") == "exact"
+    is_suspect = stream.heap is None or stream.pre.n_effective < 0.999 * stream.n_rows
+    if is_suspect and not is_exact and certificate.get("error_estimate", math.nan) > UNCERTAIN:
         return "uncertain"
     return "converged"
 
@@ -185,6 +216,11 @@ def warn_if_weak(found: Answered, options: Options, *, stacklevel: int = 4) -> N
         "zero": (
             "all rows were zero: the eigenvalues are 0, and any orthonormal vectors serve as "
             "eigenvectors. Check the source."
+        ),
+        "rank_deficient": (
+            f"the rows span fewer than n_components={options.n_components} directions up to "
+            "rounding: the eigenvectors beyond them are arbitrary. Ask for fewer components, or "
+            "stream more rows."
         ),
         "no_growth": (
             "no rate of the ladder grew enough: the gap is too small for an arbitrary order of "

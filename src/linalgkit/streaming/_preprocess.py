@@ -83,6 +83,8 @@ class Preprocessor:
         underflow of a sum of squares.
     weight : float
         Sum of the weights in force.
+    spread : float
+        Square root of the sum of their squares.
     """
 
     def __init__(self, space: Space, *, center: bool, forgetting: float) -> None:
@@ -93,6 +95,7 @@ class Preprocessor:
         largest = math.log2(float(space.xp.finfo(space.real).max))
         self._lowest = 2.0 ** (-0.3 * largest)  # least squared norm that is safe unscaled
         self.weight = 0.0
+        self.spread = 0.0
         self.is_empty = True
         self.offset: Array = space.zeros(space.d) if center else None
         self.sums: Array = space.zeros(space.d, dtype=space.wide) if center else None
@@ -159,11 +162,22 @@ class Preprocessor:
         """Whether unweighted rows pass unchanged."""
         return not self.center and self.forgetting == 1.0
 
+    @property
+    def n_effective(self) -> float:
+        """Number of rows of equal weight that say as much about a population."""
+        return (self.weight / self.spread) ** 2 if self.spread > 0.0 else 0.0
+
+    def count(self, n: int) -> None:
+        """Count in rows of weight one."""
+        self.weight += n
+        self.spread = math.hypot(self.spread, math.sqrt(n))
+
     def transform(self, block: Operator, weights: Array | None) -> Operator:
         """Return the block weighted and centred; update the totals."""
         n = block.shape[0]
         factors = self.factors(n, weights)
-        mass = float(n) if factors is None else float(to_numpy(factors).sum(dtype="float64"))
+        mass, spread = (float(n), math.sqrt(n)) if factors is None else _moments(factors)
+        self.spread = math.hypot(self.spread * self.forgetting**n, spread)
         before = self.weight * self.forgetting**n
         roots = None if factors is None else self.space.xp.sqrt(factors)
         if self.center:
@@ -229,7 +243,7 @@ class Preprocessor:
         """Add the totals of `other`, in the same unit; return the row that joins the means."""
         before, mass = self.weight, other.weight
         self.is_empty = self.is_empty and other.is_empty
-        self.weight = before + mass
+        self.weight, self.spread = before + mass, math.hypot(self.spread, other.spread)
         if not self.center or mass == 0.0:
             return None
         space, xp = self.space, self.space.xp
@@ -250,6 +264,7 @@ class Preprocessor:
         return {
             "exponent": self.exponent,
             "weight": self.weight,
+            "spread": self.spread,
             "is_empty": self.is_empty,
             **arrays,
         }
@@ -259,11 +274,20 @@ class Preprocessor:
         space = self.space
         self.exponent = int(state["exponent"])
         self.weight = float(state["weight"])
+        self.spread = float(state["spread"])
         self.is_empty = bool(state["is_empty"])
         if self.center:
             move = {"xp": space.xp, "device": space.device}
             self.offset = asarray(state["offset"], dtype=space.dtype, **move)
             self.sums = asarray(state["sums"], dtype=space.wide, **move)
+
+
+def _moments(factors: Array) -> tuple[float, float]:
+    """Return the sum of weights and the root of that of their squares (one synchronisation)."""
+    values = to_numpy(factors).astype("float64")
+    largest = float(values.max(initial=0.0))
+    shares = values / (largest or 1.0)
+    return float(values.sum()), largest * math.sqrt(float((shares * shares).sum()))
 
 
 def _peak(norms: Any, weights: Any) -> float:

@@ -28,7 +28,8 @@ class StreamingEighResult:
         where too few rows were seen, infinity where nothing lies beyond the k-th.
     error_estimate : float
         Estimate of ``sin^2`` of the largest angle between the eigenvectors and the
-        population's; for the methods that lose part of the data it includes that loss.
+        population's; for the methods that lose part of the data it includes that loss, and
+        where rows are weighted or forgotten it counts the rows that are in effect left.
         NaN where it could not be estimated. It is an estimate, not a bound.
     residual : float
         ``max_i ||S v_i - l_i v_i||_2 / l_1`` with ``S = A^H A``: exact for ``"gram"`` and after
@@ -51,7 +52,8 @@ class StreamingEighResult:
         Exchangeability statistic of the order of the rows, approximately standard normal for
         a random order; NaN where the method does not depend on the order.
     status : str
-        ``"converged"``; ``"small_gap"``, ``"order_not_random"``, ``"heavy_rows_missed"``,
+        ``"converged"``; ``"rank_deficient"`` (an eigenvalue is zero up to rounding, its vector
+        arbitrary), ``"small_gap"``, ``"order_not_random"``, ``"heavy_rows_missed"``,
         ``"no_growth"``, ``"uncertain"`` (`error_estimate` above 1/4) for an answer weaker than
         asked, each with an :class:`~linalgkit.AccuracyWarning`; ``"zero"`` for a stream of zeros.
     """

@@ -113,7 +113,7 @@ class RowStream(PortablePickle):
             block = self.pre.transform(block, weights)
             norms = to_numpy(block.row_norms_squared())
         else:
-            self.pre.weight += X.shape[0]
+            self.pre.count(int(X.shape[0]))
         self._take(block, norms)
 
     def _take(self, block: Operator, norms: Any) -> None:
