@@ -575,3 +575,25 @@ def test_memory_is_the_documented_formula_whatever_the_number_of_rows(method: st
     stream = StreamingEigh(method=method, rng=0).partial_fit(np.ones((2000, d)))._stream
     q, b = stream.engine.n_columns, stream.engine.block_rows
     assert long <= 1.25 * 8 * d * (2 * q + stream.heap.capacity + b)
+
+
+@pytest.mark.parametrize("method", ["gram", "nystrom", "frequent-directions"])
+@pytest.mark.parametrize("scale", [1.0, 1e120])
+def test_eigenvalues_are_enclosed_for_certain(method: str, scale: float) -> None:
+    for seed in range(10):
+        X = rows(700, 40, gap=1.5 + seed, seed=seed) + seed
+        result = _quiet(fit(X * scale, n_components=3, method=method))
+        exact = np.linalg.eigvalsh(X.T @ X)[::-1][:3] * scale * scale
+        slack = 1e-12 * exact[0]
+        assert (result.eigenvalues <= exact + slack).all()
+        assert (exact <= result.eigenvalues + result.excess + slack).all()
+        assert (result.excess == 0) == (method == "gram")
+    assert math.isnan(_quiet(fit(rows(), method="portfolio")).excess)
+
+
+def test_arbitrary_order_names_the_method_that_answers() -> None:
+    X, V = spiked_covariance(6000, 300, 60.0, rng=0)
+    X = X[np.argsort(-np.abs(X @ V[:, 0]))]
+    result = _quiet(fit(X, order="arbitrary", memory_budget=300 * 300 * 8 - 1))
+    assert result.method in ("frequent-directions", "oja")
+    assert sin2(result.eigenvectors, X) < 0.1

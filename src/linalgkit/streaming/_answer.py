@@ -102,16 +102,26 @@ def make_result(
         error_estimate=float(certificate.get("error_estimate", math.nan)),
         residual=float(certificate.get("residual", math.nan)),
         residual_kind=str(certificate.get("residual_kind", "estimate")),
+        excess=_excess(final, certificate),
         n_rows=final.n_rows,
         frobenius_norm=ldexp_float(math.sqrt(max(final.energy, 0.0)), final.pre.exponent),
         n_heavy=0 if final.heap is None else final.heap.n,
         n_heavy_required=required,
-        method=str(certificate.get("method", final.method)),
+        method=str(certificate["candidate"] if final.method == "arbitrary" else final.method),
         candidate=str(certificate.get("candidate", "")),
         order_zscore=float(certificate.get("order_zscore", math.nan)),
         status=status,
     )
     return result, values
+
+
+def _excess(final: RowStream, certificate: dict[str, Any]) -> float:
+    """Return by how much an eigenvalue can exceed the one reported, where that is proved."""
+    if final.method == "gram":
+        return 0.0
+    if certificate.get("residual_kind") != "bound":
+        return math.nan
+    return ldexp_float(float(certificate["extra"]["excess"]), 2 * final.pre.exponent)
 
 
 def _out_of_range(found: Answered) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from linalgkit._core.array import itemsize
+from linalgkit._core.array import is_complex_dtype
 from linalgkit._core.validation import check_bool, check_choice, check_float, check_int
 from linalgkit.streaming._preprocess import Space
 
@@ -74,7 +74,8 @@ class Options:
         if self.method != "auto":
             return self.method
         budget = DEFAULT_BUDGET if self.memory_budget is None else self.memory_budget
-        if space.d**2 * itemsize(space.xp, space.wide) <= budget:
+        # In float64 also where the device has none, so that every library decides alike.
+        if space.d**2 * (16 if is_complex_dtype(space.xp, space.dtype) else 8) <= budget:
             return "gram"
         return "portfolio" if self.order == "random" else "arbitrary"
 

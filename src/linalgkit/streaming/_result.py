@@ -36,6 +36,10 @@ class StreamingEighResult:
         `refine`; otherwise estimated, or a bound, as `residual_kind` says.
     residual_kind : str
         ``"exact"``, ``"bound"`` or ``"estimate"``.
+    excess : float
+        Eigenvalue i of the rows seen lies in ``[eigenvalues[i], eigenvalues[i] + excess]``, for
+        certain: what ``"frequent-directions"`` and ``"nystrom"`` have left out at most; 0 for
+        ``"gram"``, rounding apart; NaN for the methods that have no such bound.
     n_rows : int
         Rows streamed.
     frobenius_norm : float
@@ -64,6 +68,7 @@ class StreamingEighResult:
     error_estimate: float
     residual: float
     residual_kind: str
+    excess: float
     n_rows: int
     frobenius_norm: float
     n_heavy: int

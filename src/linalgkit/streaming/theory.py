@@ -84,7 +84,7 @@ def heavy_threshold(
     Examples
     --------
     >>> round(heavy_threshold(1.0, 1000, 8) ** -1)
-    4196
+    3962
     """
     logarithm = math.log(2.0 * d * segments / failure)
     return accuracy**2 * eigenvalue / (2.0 * segments * (1.0 + accuracy / 3.0) * logarithm)
