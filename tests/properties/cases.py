@@ -184,7 +184,14 @@ CASES = [
         mirror=0.3,
         is_variant=True,
     ),
-    streaming_case("arbitrary", None, n_components=1, order="arbitrary", memory_budget=4000),
+    streaming_case(
+        "arbitrary",
+        None,
+        n_components=1,
+        order="arbitrary",
+        memory_budget=4000,
+        n_oversamples=4,
+    ),
     streaming_case(
         "forgetting", None, n_components=1, method="gram", forgetting=0.999, is_variant=True
     ),
