@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import pickle
@@ -165,6 +166,29 @@ def test_a_refined_answer_is_saved(method: str) -> None:
     for twin in (StreamingEigh.load(file), copy.deepcopy(model)):
         assert twin.result().residual_kind == "exact"
         assert_same(fields(twin.result()), fields(model.result()))
+
+
+def _damaged(state: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every entry of a state."""
+    items = state.items() if isinstance(state, dict) else enumerate(state)
+    for key, value in items:
+        yield (*path, key)
+        if isinstance(value, (dict, list)):
+            yield from _damaged(value, (*path, key))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_damaged_dictionary_is_a_value_error_or_nothing(method: str) -> None:
+    state = start(method, center=True).partial_fit(rows(300)).to_state()
+    for path in list(_damaged(state)):
+        for wrong in (None, "x", {}, -7):
+            damaged = copy.deepcopy(state)
+            place = damaged
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = wrong
+            with contextlib.suppress(ValueError):
+                StreamingEigh.from_state(damaged)
 
 
 def test_merging_weighted_rows_forbids_to_refine() -> None:

@@ -158,7 +158,7 @@ class Stateful(PortablePickle):
         TypeError
             If `state` is no dictionary.
         ValueError
-            If it belongs to another class or a newer format, or lacks fields.
+            If it belongs to another class or a newer format, lacks fields or holds wrong ones.
         """
         xp, target = _target(like)
         fields = _plain(_checked(cls, state), ())
@@ -167,6 +167,11 @@ class Stateful(PortablePickle):
         except KeyError as error:
             raise ValueError(
                 f"state must hold all fields of {cls._state_type()}, but {error} is missing."
+            ) from error
+        except (TypeError, AttributeError, IndexError, OverflowError) as error:
+            raise ValueError(
+                f"state must be one that to_state() of {cls._state_type()} returned, but a field "
+                f"is of another kind: {error}"
             ) from error
 
     def save(self, path: File) -> None:
