@@ -288,10 +288,55 @@ def test_rates_that_grow_beyond_single_precision_stay_finite() -> None:
     np.testing.assert_allclose(single.eigenvectors, double.eigenvectors, atol=1e-3)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("forgetting", [0.5, 1e-10, 1e-300, 5e-324])
+def test_however_fast_rows_fade_the_last_ones_answer(method: str, forgetting: float) -> None:
+    X = rows(3000)
+    model = start(method, n_components=1, forgetting=forgetting)
+    for i in range(0, 3000, 617):
+        model.partial_fit(X[i : i + 617])
+    faded = X * np.sqrt(forgetting ** np.arange(3000.0)[::-1])[:, None]
+    expected = np.linalg.svd(faded, compute_uv=False)[0] ** 2
+    found = model.result()
+    assert np.isfinite(found.eigenvectors).all()
+    if method != "oja":
+        np.testing.assert_allclose(found.eigenvalues, [expected], rtol=0.2)
+
+
 def test_rows_that_all_weigh_nothing_give_zeros() -> None:
     model = start("gram").partial_fit(rows(), sample_weight=np.zeros(1200))
     assert model.result().status == "zero"
     np.testing.assert_array_equal(model.explained_variance_, [0.0, 0.0])
+
+
+# --------------------------------------------------------------------------------- refine
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("factor", [1.0, 1e-170])
+def test_refinement_takes_the_rows_that_were_streamed_and_no_others(
+    center: bool, offset: float, sparse: bool, factor: float
+) -> None:
+    X = (rows() + offset) * factor
+    other = X.copy()
+    other[5] *= 1.5 if offset == 0.0 or not center else 1.0 + 1e-3
+    model = start("gram", center=center).partial_fit(X)
+    if sparse:
+        X, other = scipy.sparse.csr_array(X), scipy.sparse.csr_array(other)
+        model = start("gram", center=center).partial_fit(X)
+    model.refine(X)
+    model.refine([X[700:], X[:700]])
+    with pytest.raises(ValueError, match="got others"):
+        model.refine(other)
+    assert model.result().residual_kind == "exact"
+
+
+def test_a_dask_array_is_sent_to_fit() -> None:
+    array = pytest.importorskip("dask.array")
+    with pytest.raises(TypeError, match="Pass it to fit"):
+        StreamingEigh().partial_fit(array.ones((4, 3)))
 
 
 # --------------------------------------------------------------------------- certificates

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from linalgkit._core.array import Array, is_sparse
+from linalgkit._core.array import Array, eps, is_sparse
 from linalgkit._core.linalg import ldexp
 from linalgkit._core.operators import DenseOperator, Operator, as_operator
 from linalgkit._core.streams import row_blocks
@@ -53,6 +53,8 @@ class _Passes:
     def __init__(self, final: RowStream, source: Any) -> None:
         self.final = final
         self.source = source
+        self.energy: float | None = None
+        self.roundoff = eps(final.space.xp, final.space.dtype)
         self.shift = None
         if final.pre.center:
             self.shift = ldexp(final.pre.mean(), -final.pre.exponent, final.space.xp)
@@ -61,13 +63,22 @@ class _Passes:
         """Return ``S W`` in the engine's unit; raises where the source is not what was streamed."""
         xp, space = self.final.space.xp, self.final.space
         total, n_rows = xp.zeros_like(W), 0
+        energies: list[Array] = []
         narrow = xp.astype(W, space.dtype, copy=False)
         for index, X in enumerate(row_blocks(self.source, d=space.d)):
             check_joins(X, space, index)
-            _, D = self._block(in_dtype(as_csr(X), space)).normal_product(narrow)
+            block = self._block(in_dtype(as_csr(X), space))
+            _, D = block.normal_product(narrow)
             total = total + xp.astype(D, W.dtype, copy=False)
             n_rows += int(X.shape[0])
+            if self.energy is None:
+                energies.append(xp.sum(block.row_norms_squared()))
+            if xp.isdtype(X.dtype, ("real floating", "complex floating")):
+                self.roundoff = max(self.roundoff, eps(xp, X.dtype))
         self._check(total, n_rows)
+        if self.energy is None:
+            self.energy = math.fsum(float(value) for value in energies)
+            self._check_energy(self.energy)
         return total
 
     def _block(self, X: Any) -> Operator:
@@ -79,6 +90,23 @@ class _Passes:
             return ShiftedRows(rows, self.final.space.zeros(int(X.shape[0]), 1) + 1, self.shift)
         scaled = DenseOperator(X).scaled(-self.final.pre.exponent).A
         return RowBlock(scaled if self.shift is None else scaled - self.shift)
+
+    def _check_energy(self, energy: float) -> None:
+        """Refuse rows whose squared norms do not add up to those of the rows streamed.
+
+        The bound lies far above rounding errors, those of removing a large mean included.
+        """
+        final, streamed = self.final, self.final.energy
+        offset = 0.0
+        if self.shift is not None and streamed > 0.0:
+            length = float(final.space.xp.linalg.vector_norm(self.shift))
+            offset = length * math.sqrt(final.n_rows / streamed)
+        if abs(energy - streamed) > math.sqrt(self.roundoff) * (1.0 + offset) * streamed:
+            raise ValueError(
+                "source must hold the rows that were streamed, got others: their squared norms "
+                f"add up to {energy / streamed if streamed > 0.0 else math.inf:.6g} times as much. "
+                "Stream these rows with a new object."
+            )
 
     def _check(self, total: Array, n_rows: int) -> None:
         if n_rows != self.final.n_rows:

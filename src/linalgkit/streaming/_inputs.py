@@ -25,6 +25,11 @@ from linalgkit.streaming._preprocess import Space
 
 def as_row_matrix(X: Any) -> Any:
     """Return one row (d,) as a matrix (1, d); anything else as it is."""
+    if is_dask(X):
+        raise TypeError(
+            "X must be rows in memory, got a dask array. Pass it to fit, which reads it block by "
+            "block, or pass its blocks one by one, each after compute()."
+        )
     if not is_sparse(X) and getattr(X, "ndim", None) == 1 and hasattr(X, "dtype"):
         array_namespace(X)
         return X[None, :]

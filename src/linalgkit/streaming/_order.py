@@ -109,13 +109,17 @@ class Order:
             self._sums, self._shift, self._joins, self._first, self._last = found
 
 
+# Scores lie between 0 and 1; where they are all below this they say nothing.
+_VANISHED = 1e-200
+
+
 def _exchangeability(
     n: int, s: float, s2: float, st: float, serial: float, first: float, last: float
 ) -> list[float]:
     """Trend and serial z-scores from the sums that :class:`Order` keeps."""
     mean = s / n
     spread = s2 - n * mean * mean
-    if spread <= 1e-9 * s2 or spread <= 0.0:
+    if spread <= 1e-9 * s2 or spread < _VANISHED:
         return [0.0, 0.0]
     trend = st - 0.5 * (n - 1) * s
     trend_variance = spread / (n - 1) * n * (n * n - 1.0) / 12.0
