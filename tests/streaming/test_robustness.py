@@ -15,7 +15,9 @@ import pytest
 import scipy.sparse
 
 from linalgkit import AccuracyWarning
+from linalgkit._core.sparse import SparseOperator
 from linalgkit.streaming import StreamingEigh, StreamingEighResult
+from linalgkit.streaming._blocks import shifted_rows
 from linalgkit.streaming._enclosure import sampling_terms
 from tests.conftest import Backend
 
@@ -307,6 +309,62 @@ def test_rows_that_all_weigh_nothing_give_zeros() -> None:
     model = start("gram").partial_fit(rows(), sample_weight=np.zeros(1200))
     assert model.result().status == "zero"
     np.testing.assert_array_equal(model.explained_variance_, [0.0, 0.0])
+
+
+# ------------------------------------------------------------------------ sparse, centred
+
+
+def sparse_rows(offset: float, n: int = 1500, d: int = 9) -> Matrix:
+    """Return rows of which three columns are full and the others mostly zero."""
+    rng = np.random.default_rng(8)
+    X = rng.standard_normal((n, d)) * np.linspace(1.0, 3.0, d)
+    X[:, [1, 4, 8]] += offset
+    X[:, [0, 2, 3, 5, 6, 7]] *= rng.random((n, 6)) < 0.2
+    return X
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "oja"])
+@pytest.mark.parametrize(("offset", "dtype"), [(1e8, "f8"), (1e5, "f4"), (1e5, "c16")])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sparse_rows_are_centred_as_exactly_as_dense_ones(
+    method: str, offset: float, dtype: str, weighted: bool
+) -> None:
+    X = sparse_rows(offset).astype(dtype)
+    weights = np.random.default_rng(3).random(1500) if weighted else None
+    dense = start(method, center=True).partial_fit(X, sample_weight=weights).result()
+    model = start(method, center=True)
+    model.partial_fit(scipy.sparse.csr_array(X), sample_weight=weights)
+    found = model.result()
+    tolerance = 1e-5 if dtype != "f4" else 2e-2
+    np.testing.assert_allclose(found.eigenvalues, dense.eigenvalues, rtol=tolerance)
+    assert found.frobenius_norm == pytest.approx(dense.frobenius_norm, rel=tolerance)
+    if not weighted:
+        refined = model.refine(scipy.sparse.csc_array(X)).result()
+        np.testing.assert_allclose(refined.eigenvalues, dense.eigenvalues, rtol=0.02)
+
+
+@pytest.mark.parametrize("full", [[], [1, 4, 8], list(range(9))], ids=str)
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_shifted_sparse_rows_are_the_dense_ones(full: list[int], is_complex: bool) -> None:
+    rng = np.random.default_rng(2)
+    X = sparse_rows(5.0, n=40) * (1 + 0.5j if is_complex else 1)
+    X[:, [j for j in range(9) if j not in full]] *= rng.random((40, 9 - len(full))) < 0.1
+    X[:, full] += 1.0
+    s, c = rng.random(40), X.mean(axis=0)
+    base = SparseOperator(scipy.sparse.csr_array(X)).weighted(s)
+    A, dense = shifted_rows(base, s.astype(X.dtype), c), s[:, None] * (X - c)
+    Z, P = rng.standard_normal((9, 3)), rng.standard_normal((40, 2))
+    for found, expected in (
+        (A.matmul(Z), dense @ Z),
+        (A.rmatmul(P), dense.conj().T @ P),
+        (A.gram(), dense.conj().T @ dense),
+        (A.row_norms_squared(), np.sum(np.abs(dense) ** 2, axis=1)),
+        (A.rows(3, 9).matmul(Z), dense[3:9] @ Z),
+        (A.rows(3, 3).matmul(Z), dense[3:3] @ Z),
+        (A.select([7, 0, 7]).gram(), dense[[7, 0, 7]].conj().T @ dense[[7, 0, 7]]),
+        (A.dense_rows([5, 2]), dense[[5, 2]]),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 # --------------------------------------------------------------------------------- refine

@@ -173,6 +173,23 @@ class SparseOperator(Operator):
         """Return rows `start` to `stop`; see :func:`csr_rows`."""
         return self._like(csr_rows(self.A, start, stop))
 
+    def filled_columns(self, weights: Array) -> Array:
+        """Return which columns store more than half of their rows, (d,) of bool.
+
+        Parameters
+        ----------
+        weights : array (n,)
+            What each row counts; the half is meant of their sum.
+        """
+        xp = self.xp
+        each = xp.repeat(weights, self.A.indptr[1:] - self.A.indptr[:-1])
+        stored = xp.bincount(self.A.indices, weights=each, minlength=self.shape[1])
+        return stored > 0.5 * xp.sum(weights)
+
+    def columns(self, indices: Array) -> SparseOperator:
+        """Return the columns with these indices, in this order (a copy)."""
+        return self._like(self.A[:, indices])
+
     def select(self, indices: Sequence[int]) -> SparseOperator:
         """Return the rows with these indices, in this order (a copy)."""
         return self._like(self.A[self._index(indices), :])

@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from linalgkit._core.array import Array, Device, Namespace, adjoint
+from linalgkit._core.array import (
+    Array,
+    Device,
+    Namespace,
+    adjoint,
+    matmul_h,
+    real_dtype,
+    widest_dtype,
+)
 from linalgkit._core.operators import DenseOperator, Operator
+from linalgkit._core.sparse import SparseOperator
 from linalgkit._kernels import normal_product, normal_product_norms, row_norms_squared
 
 
@@ -125,7 +134,11 @@ class StackedRows(Operator):
 
 
 class ShiftedRows(Operator):
-    """``B - s c`` with a sparse block `B`, a column `s` and a row `c`: centring without fill-in."""
+    """``B - s c`` with a sparse block `B`, a column `s` and a row `c`: centring without fill-in.
+
+    Where less than half of a column is stored, its mean square is at most half of what it adds
+    to ``B^H B``, so that subtracting costs no digits; see :func:`shifted_rows` for the others.
+    """
 
     def __init__(self, base: Operator, scale: Array, shift: Array) -> None:
         super().__init__(base.shape, base.dtype, base.xp, base.device)
@@ -143,15 +156,18 @@ class ShiftedRows(Operator):
 
     def gram(self) -> Array:
         """Return ``A^H A``, a dense (d, d) matrix."""
-        cross = self.base.rmatmul(self.s) @ self.c
-        square = adjoint(self.c, self.xp) @ self.c * self.xp.sum(self.s * self.s)
+        wide = widest_dtype(self.xp, self.device, self.dtype)
+        s, c = (self.xp.astype(x, wide) for x in (self.s, self.c))
+        cross = self.base.rmatmul(s) @ c
+        square = adjoint(c, self.xp) @ c * self.xp.sum(s * s)
         return self.base.gram() - cross - adjoint(cross, self.xp) + square
 
     def row_norms_squared(self) -> Array:
         """Return the squared 2-norm of each row."""
-        xp = self.xp
-        cross = self.base.matmul(adjoint(self.c, xp)) * self.s
-        own = self.s * self.s * (self.c @ adjoint(self.c, xp))
+        xp, wide = self.xp, widest_dtype(self.xp, self.device, self.dtype)
+        s, c = (xp.astype(x, wide) for x in (self.s, self.c))
+        cross = self.base.matmul(adjoint(c, xp)) * s
+        own = s * s * (c @ adjoint(c, xp))
         correction = (own - 2 * cross)[:, 0]
         norms = self.base.row_norms_squared() + _real(correction, xp)
         return xp.where(norms > 0, norms, xp.zeros_like(norms))
@@ -171,6 +187,84 @@ class ShiftedRows(Operator):
     def _scales(self, indices: Sequence[int]) -> Array:
         order = self.xp.asarray(list(indices), dtype=self.xp.int64, device=self.device)
         return self.xp.take(self.s, order, axis=0)
+
+
+class JoinedColumns(Operator):
+    """Dense columns and an operator for the others, side by side and in another order."""
+
+    def __init__(self, full: Array, rest: Operator, order: Array) -> None:
+        super().__init__((full.shape[0], order.shape[0]), rest.dtype, rest.xp, rest.device)
+        self.full, self.rest, self.order = full, rest, order
+        self.places = self.xp.argsort(order)
+        self.n_full = int(full.shape[1])
+
+    def matmul(self, Z: Array) -> Array:
+        """Return ``A Z``."""
+        Z = self.xp.take(Z, self.order, axis=0)
+        return self.full @ Z[: self.n_full, :] + self.rest.matmul(Z[self.n_full :, :])
+
+    def rmatmul(self, P: Array) -> Array:
+        """Return ``A^H P``."""
+        parts = [matmul_h(self.full, P, self.xp), self.rest.rmatmul(P)]
+        return self.xp.take(self.xp.concat(parts, axis=0), self.places, axis=0)
+
+    def gram(self) -> Array:
+        """Return ``A^H A``, a dense (d, d) matrix."""
+        xp = self.xp
+        full = xp.astype(self.full, widest_dtype(xp, self.device, self.dtype))
+        corner = self.rest.rmatmul(full)
+        upper = xp.concat([matmul_h(full, full, xp), adjoint(corner, xp)], axis=1)
+        both = xp.concat([upper, xp.concat([corner, self.rest.gram()], axis=1)], axis=0)
+        return xp.take(xp.take(both, self.places, axis=0), self.places, axis=1)
+
+    def row_norms_squared(self) -> Array:
+        """Return the squared 2-norm of each row."""
+        return row_norms_squared(self.xp, self.full) + self.rest.row_norms_squared()
+
+    def rows(self, start: int, stop: int) -> Operator:
+        """Return rows `start` to `stop`."""
+        return JoinedColumns(self.full[start:stop, :], self.rest.rows(start, stop), self.order)
+
+    def select(self, indices: Sequence[int]) -> Operator:
+        """Return the rows with these indices, in this order."""
+        return JoinedColumns(self._chosen(indices), self.rest.select(indices), self.order)
+
+    def dense_rows(self, indices: Sequence[int]) -> Array:
+        """Return the few rows with these indices as a dense array."""
+        parts = [self._chosen(indices), self.rest.dense_rows(indices)]
+        return self.xp.take(self.xp.concat(parts, axis=1), self.places, axis=1)
+
+    def _chosen(self, indices: Sequence[int]) -> Array:
+        order = self.xp.asarray(list(indices), dtype=self.xp.int64, device=self.device)
+        return self.xp.take(self.full, order, axis=0)
+
+
+def shifted_rows(base: SparseOperator, scale: Array, shift: Array) -> Operator:
+    """Return ``B - s c`` for sparse rows without losing digits to a large `c`.
+
+    Columns of which more than half is stored become dense, which at most doubles the numbers
+    held of them; nothing is filled in elsewhere.
+
+    Parameters
+    ----------
+    base : SparseOperator (b, d)
+        Sparse rows, weighted already.
+    scale : array (b,) or (b, 1)
+        The column `s`, roots of the weights.
+    shift : array (d,)
+        The row `c`, about the mean of the rows.
+    """
+    xp = base.xp
+    s, c = xp.reshape(scale, (-1, 1)), xp.reshape(shift, (1, -1))
+    weights = xp.astype(_real(s[:, 0], xp), real_dtype(xp, widest_dtype(xp, base.device, s.dtype)))
+    filled = base.filled_columns(weights * weights)
+    order = xp.argsort(xp.astype(~filled, xp.int32), stable=True)
+    n_full = int(xp.sum(xp.astype(filled, xp.int64)))
+    if n_full == 0:
+        return ShiftedRows(base, s, c)
+    c = xp.take(c, order, axis=1)
+    full = base.columns(order[:n_full]).A.toarray() - s * c[:, :n_full]
+    return JoinedColumns(full, ShiftedRows(base.columns(order[n_full:]), s, c[:, n_full:]), order)
 
 
 def _total(terms: Sequence[Array]) -> Array:

@@ -7,11 +7,12 @@ from typing import Any
 
 from linalgkit._core.array import Array, eps, is_sparse
 from linalgkit._core.linalg import ldexp
-from linalgkit._core.operators import DenseOperator, Operator, as_operator
+from linalgkit._core.operators import DenseOperator, Operator
+from linalgkit._core.sparse import SparseOperator
 from linalgkit._core.streams import row_blocks
 from linalgkit._core.validation import check_finite_block, check_int
 from linalgkit.streaming._answer import Refined
-from linalgkit.streaming._blocks import RowBlock, ShiftedRows
+from linalgkit.streaming._blocks import RowBlock, shifted_rows
 from linalgkit.streaming._inputs import as_csr, check_joins, in_dtype
 from linalgkit.streaming._options import Options
 from linalgkit.streaming._refine import refine_basis, require_reiterable
@@ -84,10 +85,10 @@ class _Passes:
     def _block(self, X: Any) -> Operator:
         """Return a block in the engine's unit, centred."""
         if is_sparse(X):
-            rows = as_operator(X).scaled(-self.final.pre.exponent)
+            rows = SparseOperator(X).scaled(-self.final.pre.exponent)
             if self.shift is None:
                 return rows
-            return ShiftedRows(rows, self.final.space.zeros(int(X.shape[0]), 1) + 1, self.shift)
+            return shifted_rows(rows, self.final.space.zeros(int(X.shape[0]), 1) + 1, self.shift)
         scaled = DenseOperator(X).scaled(-self.final.pre.exponent).A
         return RowBlock(scaled if self.shift is None else scaled - self.shift)
 

@@ -33,7 +33,7 @@ from linalgkit._core.linalg import ldexp, scale_exponent
 from linalgkit._core.operators import Operator, as_operator
 from linalgkit._core.state import PortablePickle
 from linalgkit._core.validation import check_finite_block
-from linalgkit.streaming._blocks import RowBlock, ShiftedRows, StackedRows
+from linalgkit.streaming._blocks import RowBlock, StackedRows, shifted_rows
 
 
 @dataclass(frozen=True)
@@ -308,9 +308,9 @@ def _mean(block: Operator, factors: Array | None, mass: float, space: Space) -> 
         if factors is not None:
             A = A * xp.reshape(xp.astype(factors, A.dtype), (-1, 1))
         return xp.sum(A, axis=0, dtype=space.wide) / mass
-    column = space.zeros(block.shape[0], 1) + 1
+    column = space.zeros(block.shape[0], 1, dtype=space.wide) + 1
     if factors is not None:
-        column = xp.reshape(xp.astype(factors, space.dtype), (-1, 1))
+        column = xp.reshape(xp.astype(factors, space.wide), (-1, 1))
     total = xp.astype(block.rmatmul(column)[:, 0], space.wide)
     return (xp.conj(total) if xp.isdtype(space.wide, "complex floating") else total) / mass
 
@@ -331,9 +331,9 @@ def _weighted(block: Operator, roots: Array) -> Operator:
     return block.weighted(roots)
 
 
-def _shifted(block: Operator, roots: Array | None, shift: Array, space: Space) -> Operator:
+def _shifted(block: Any, roots: Array | None, shift: Array, space: Space) -> Operator:
     """Return a sparse block minus `shift`, its rows multiplied by `roots`, without fill-in."""
     if roots is None:
-        return ShiftedRows(block, space.zeros(block.shape[0], 1) + 1, shift)
+        return shifted_rows(block, space.zeros(block.shape[0], 1) + 1, shift)
     column = space.xp.astype(roots, space.dtype)
-    return ShiftedRows(block.weighted(roots), column, shift)
+    return shifted_rows(block.weighted(roots), column, shift)
