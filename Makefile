@@ -54,7 +54,7 @@ bench-check: $(VENV)/.bench
 	cd asv_benchmarks && $(ONE_THREAD) $(BIN)/asv check --environment existing:$(BIN)/python
 
 clean:
-	rm -rf docs/_build docs/gallery docs/api/generated docs/sg_execution_times.rst
+	rm -rf docs/_build docs/gallery docs/api/generated
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # One stamp a group of tools: made again when pyproject.toml or EXTRAS has changed.

@@ -22,6 +22,7 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     "mathml",
+    "capabilities_table",
 ]
 exclude_patterns = ["_build", "_ext", "_templates", "examples"]
 templates_path = ["_templates"]
@@ -44,11 +45,11 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_",
     "abort_on_example_error": True,
     "only_warn_on_example_error": False,
-    "min_reported_time": 5,
     "show_memory": False,
     "show_signature": False,
     "download_all_examples": False,
     "remove_config_comments": True,
+    "write_computation_times": False,
 }
 
 # ----------------------------------------------------------------------------------- HTML

@@ -7,21 +7,30 @@ translator to Sphinx's HTML writer.
 
 from __future__ import annotations
 
+import html
+import re
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math import latex2mathml
+from docutils.utils.math import MathError, latex2mathml
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+# Commands that the translator does not know, by those that it does.
+ALIASES = {r"\dots": r"\ldots", r"\lVert": r"\|", r"\rVert": r"\|", r"\lvert": "|", r"\rvert": "|"}
+ALIAS = re.compile("|".join(re.escape(name) + r"(?![A-Za-z])" for name in ALIASES))
 
 
 def to_mathml(node: nodes.Element, *, as_block: bool) -> str:
-    """Translate the LaTeX source of a math node, and fail where it cannot be read."""
-    source = node.astext()
+    """Translate the LaTeX source of a math node; warn, and show the source, where that fails."""
+    source = ALIAS.sub(lambda match: ALIASES[match.group()], node.astext())
     try:
         return str(latex2mathml.tex2mathml(source, as_block=as_block))
-    except Exception as error:
-        raise ExtensionError(f"{node.source}:{node.line}: cannot read {source!r}: {error}") from error
+    except (MathError, SyntaxError) as error:
+        logger.warning("cannot translate %r to MathML: %s", source, error, location=node)
+        return f"<code>{html.escape(source)}</code>"
 
 
 def visit_inline(writer: Any, node: nodes.Element) -> None:

@@ -87,6 +87,8 @@ def make_result(
         lam, V = refined.eigenvalues, refined.eigenvectors
         certificate = {**certificate, "residual": refined.residual, "residual_kind": "exact"}
     lam, V = _padded(lam, V, k, final)
+    if options.order == "arbitrary" and final.method == "gram":
+        certificate = _of_these_rows(final, certificate, k)
     required = final.n_heavy_required(certificate)
     if required:
         certificate = _with_heavy_rows(final, certificate, k)
@@ -113,6 +115,13 @@ def make_result(
         status=status,
     )
     return result, values
+
+
+def _of_these_rows(final: RowStream, certificate: dict[str, Any], k: int) -> dict[str, Any]:
+    """Return a certificate that speaks of the rows seen: in arbitrary order there is no more."""
+    values = [*to_numpy(final.top(min(k + 1, final.space.d))[0]).tolist(), 0.0][: k + 1]
+    gap = values[k - 1] / values[k] if values[k] > 0.0 else math.inf
+    return {**certificate, "gap": gap, "error_estimate": math.nan}
 
 
 def _excess(final: RowStream, certificate: dict[str, Any]) -> float:

@@ -1,0 +1,171 @@
+"""``python -m linalgkit``: every method on real input, with its certificate and its rival."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from linalgkit import __version__
+from linalgkit._core.array import LIBRARIES, Array
+from linalgkit._demos import DEMOS, Context, Demo
+
+_MOST_COMPONENTS = 32
+_INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+_NEEDED = {"sklearn": "scikit-learn", "PIL": "pillow", "matplotlib": "matplotlib", "tqdm": "tqdm"}
+
+
+class _CannotRunError(Exception):
+    """Something outside is missing; the message names the way out."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demos.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; those of the command line by default.
+
+    Returns
+    -------
+    int
+        Exit code: 0, 1 where something is missing, 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(argv)
+    if options.list:
+        print("\n".join(f"{demo.name:12} {demo.summary}" for demo in DEMOS))
+        return 0
+    try:
+        return _run(options)
+    except _CannotRunError as error:
+        print(f"linalgkit: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted: what was not finished has not been written.", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
+    _require(_NEEDED)
+    # Pictures go to files; a user's own choice of a backend stands.
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    context = Context(
+        output=_folder(options.output),
+        n_components=options.components,
+        quick=options.quick,
+        seed=options.seed,
+        like=_empty_array(options.library),
+        scikit=_from_scikit_learn,
+        progress=_progress,
+        say=_say,
+    )
+    for demo in _chosen(options.methods):
+        for path in demo.run(context):
+            print(f"wrote {path}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m linalgkit",
+        description="Run every method on real input, beside its rival and the exact answer.",
+    )
+    names = [demo.name for demo in DEMOS]
+    add = parser.add_argument
+    add("--methods", nargs="+", choices=names, default=names, metavar="NAME", help="which to run")
+    add("--output", type=Path, default=Path("linalgkit-output"), metavar="DIR", help="for pictures")
+    add("--library", choices=LIBRARIES, default="numpy", help="array library of our methods")
+    add("--components", type=_components, default=4, metavar="K", help="how many eigenvectors")
+    add("--quick", action="store_true", help="use about a tenth of the data")
+    add("--seed", type=_seed, default=0, metavar="N", help="of every random choice")
+    add("--list", action="store_true", help="print the methods and stop")
+    add("--version", action="version", version=f"linalgkit {__version__}")
+    return parser
+
+
+def _components(text: str) -> int:
+    return _between(text, 1, _MOST_COMPONENTS)
+
+
+def _seed(text: str) -> int:
+    return _between(text, 0, 2**63 - 1)
+
+
+def _between(text: str, low: int, high: int) -> int:
+    """Return an integer option, or an error that argparse prints."""
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise argparse.ArgumentTypeError(f"must be an integer from {low} to {high}, got {text!r}")
+    return int(text)
+
+
+def _chosen(names: Sequence[str]) -> list[Demo]:
+    return [demo for demo in DEMOS if demo.name in names]
+
+
+def _require(packages: dict[str, str]) -> None:
+    """Raise with the names of all missing packages and the command that installs them."""
+    missing = [package for module, package in packages.items() if find_spec(module) is None]
+    if missing:
+        raise _CannotRunError(
+            f"the main job needs {', '.join(missing)}, not installed here. "
+            'Install with: pip install "linalgkit[demo]"'
+        )
+
+
+def _folder(path: Path) -> Path:
+    """Return the output folder, which exists from now on."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _CannotRunError(f"--output must be a folder that can be written: {error}") from None
+    return path
+
+
+def _empty_array(library: str) -> Array:
+    """Return an array without entries of a library, on its default device.
+
+    This is the only place where an array library is loaded by its name, and only the one that
+    the user has asked for; everywhere else arrays bring their library along.
+    """
+    # Without this JAX would round to float32; it is read when JAX is loaded.
+    os.environ.setdefault("JAX_ENABLE_X64", "1")
+    try:
+        module = import_module("jax.numpy" if library == "jax" else library)
+        return module.ones((0,), dtype=module.float64)
+    except ImportError:
+        raise _CannotRunError(
+            f"--library {library} needs {library}, not installed here. "
+            "Install it, or leave the option out for NumPy."
+        ) from None
+    except RuntimeError as error:
+        raise _CannotRunError(
+            f"--library {library} cannot use its device here ({error}). "
+            "Choose another library, or leave the option out for NumPy."
+        ) from None
+
+
+def _from_scikit_learn(name: str) -> Any:
+    """Return ``"package.object"`` of scikit-learn."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(import_module(f"sklearn.{module}"), attribute)
+
+
+def _progress(label: str, *, total: int) -> Any:
+    """Start a progress bar on a terminal; elsewhere it shows nothing."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=label, unit=" rows", unit_scale=True, leave=False, disable=None)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""The main job, one file a method: real input, the answer, its certificate, and its rivals.
+
+A method joins with a file that has ``run(context) -> list[Path]`` and one line in :data:`DEMOS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from linalgkit._demos._context import Context
+
+__all__ = ["DEMOS", "Context", "Demo"]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A method's part of the main job.
+
+    Attributes
+    ----------
+    name : str
+        What ``--methods`` calls it, and the file in this package that holds it.
+    summary : str
+        One line for ``--list``.
+    """
+
+    name: str
+    summary: str
+
+    def run(self, context: Context) -> list[Path]:
+        """Run it and return the files that it wrote."""
+        module = import_module(f"linalgkit._demos.{self.name}")
+        return cast("Callable[[Context], list[Path]]", module.run)(context)
+
+
+DEMOS = (Demo("streaming", "top eigenvectors of half a million patches of two photographs"),)

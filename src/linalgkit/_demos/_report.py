@@ -1,0 +1,140 @@
+"""The tables of the streaming demo and the sentences under them, all from what was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from linalgkit._core.linalg import subspace_sin2
+from linalgkit._demos._contenders import EXACT, Answer, Contender
+from linalgkit._demos._table import NOTHING, Table, plain, significant, small
+
+_HEADER = (
+    "true\nerror",
+    "error\nestimate",
+    "gap",
+    "residual",
+    "order\nz-score",
+    "heavy\nrows",
+    "status",
+    "seconds",
+    "peak\nMiB",
+)
+_LEGEND = (
+    "true error: sin^2 of the largest angle to the exact eigenvectors of these rows. Estimate: of",
+    "the same angle to those of the population that the rows are a sample of. Gap: l_k / l_(k+1).",
+    "Residual: ||S v - l v|| / l_1. Heavy rows: held (required). Time and memory: inside the",
+    "method only; the cutting of the patches and one warm-up are left out.",
+)
+_SHOWN = 8
+# What tracemalloc sees: arrays of these libraries lie in memory that NumPy allocates.
+_TRACED = ("numpy", "array_api_strict")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of all contenders.
+
+    Attributes
+    ----------
+    contenders : list of Contender
+        The exact answer first.
+    errors : list of float
+        True error of each.
+    library : str
+        The array library.
+    """
+
+    contenders: Sequence[Contender]
+    errors: Sequence[float]
+    library: str
+
+    @classmethod
+    def make(cls, contenders: Sequence[Contender], library: str) -> Report:
+        """Judge contenders that have answered by the exact answer among them."""
+        ranked = sorted(contenders, key=lambda c: c.name != EXACT)
+        truth = ranked[0].found.vectors
+        return cls(ranked, [subspace_sin2(c.found.vectors, truth) for c in ranked], library)
+
+    def judged(self) -> list[tuple[Contender, float]]:
+        """Return all contenders with their true errors."""
+        return list(zip(self.contenders, self.errors, strict=True))
+
+    def text(self) -> str:
+        """Return the report for a terminal."""
+        parts = [table.text() for table in (self.eigenvalues(), *self.results())]
+        return "\n" + "\n\n".join([*parts, "\n".join(_LEGEND), "\n".join(self.notes())])
+
+    def markdown(self, circumstances: str) -> str:
+        """Return the report as a page."""
+        parts = [table.markdown() for table in (*self.results(), self.eigenvalues())]
+        notes = "\n".join(f"* {note}" for note in self.notes())
+        return "\n\n".join([f"Measured {circumstances}.", *parts, " ".join(_LEGEND), notes]) + "\n"
+
+    def eigenvalues(self) -> Table:
+        """Return the leading eigenvalues as found by everyone."""
+        rows = [
+            (f"{c.name}, {c.order}", *(significant(float(x)) for x in c.found.variances[:_SHOWN]))
+            for c in self.contenders
+        ]
+        numbers = (str(i + 1) for i in range(len(rows[0]) - 1))
+        return Table(("eigenvalue of the covariance", *numbers), rows)
+
+    def results(self) -> list[Table]:
+        """Return errors, certificates and costs, one table an order of the rows."""
+        orders = dict.fromkeys(c.order for c in self.contenders)
+        return [
+            Table(
+                (order, *_HEADER),
+                [self._line(c, error) for c, error in self.judged() if c.order == order],
+                left=frozenset({_HEADER.index("status") + 1}),
+            )
+            for order in orders
+        ]
+
+    def _line(self, contender: Contender, error: float) -> tuple[str, ...]:
+        """Return name, error, certificate and cost of a contender."""
+        is_traced = contender.on_host or self.library in _TRACED
+        meter = contender.meter
+        return (
+            contender.name,
+            "0" if contender.name == EXACT else small(error),
+            *_certificate(contender.found),
+            f"{meter.seconds:.2f}",
+            f"{meter.peak / 2**20:.1f}" if is_traced else NOTHING,
+        )
+
+    def notes(self) -> list[str]:
+        """Return what the certificates warned of, and whether the order test was right."""
+        warned = [
+            f"{c.name}, {c.order}: {c.found.warning}" for c in self.contenders if c.found.warning
+        ]
+        return warned + [note for c, error in self.judged() for note in _order_note(c, error)]
+
+
+def _certificate(found: Answer) -> tuple[str, ...]:
+    r = found.result
+    if r is None:
+        return (NOTHING,) * 6
+    heavy = f"{r.n_heavy} ({r.n_heavy_required})" if r.n_heavy else NOTHING
+    return (
+        small(r.error_estimate),
+        plain(r.gap, 2),
+        small(r.residual),
+        plain(r.order_zscore, 1),
+        heavy,
+        r.status,
+    )
+
+
+def _order_note(contender: Contender, error: float) -> list[str]:
+    """Return what the order test says, where there is one, beside the true error."""
+    r = contender.found.result
+    if r is None or math.isnan(r.order_zscore):
+        return []
+    verdict = "finds fault with" if r.status == "order_not_random" else "accepts"
+    return [
+        f"{contender.name}: the order test {verdict} the {contender.order} "
+        f"(z-score {r.order_zscore:.1f}); its true error there is {error:.1e}."
+    ]

@@ -1,0 +1,125 @@
+"""Top eigenvectors of all overlapping 8 x 8 colour patches of two photographs.
+
+Half a million rows of 192 numbers are cut out of the pictures block by block, once in random
+order and once in reading order, where neighbours are nearly equal. All contenders see each
+block in turn, so that whatever else the machine does meets them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from linalgkit._core.array import Array
+from linalgkit._demos._contenders import EXACT, Contender, Exact, IncrementalPCA, Method, Ours
+from linalgkit._demos._context import Context
+from linalgkit._demos._measure import circumstances, traced_memory
+from linalgkit._demos._pictures import save_patches, save_spectra
+from linalgkit._demos._report import Report
+from linalgkit.datasets import PatchStream, image_patches
+
+_SIZE = 8
+_SMALL_BATCH = 256
+_DEFAULT_BATCH = 5  # scikit-learn's default, in multiples of the columns
+_QUICK_SHARE = 3  # of the height and of the width
+
+
+def run(context: Context) -> list[Path]:
+    """Run both orders, print the tables and save the pictures."""
+    photographs = _photographs(context)
+    shuffled = _stream(photographs, "random", context)
+    reading = _stream(photographs, "reading", context)
+    context.say(
+        f"Top {context.n_components} eigenvectors of the covariance of {shuffled.n_rows:,} "
+        f"patches, {' x '.join(map(str, shuffled.patch_shape))} = {shuffled.n_columns} numbers "
+        f"each, in blocks of {shuffled.block_rows} ({context.library})."
+    )
+    everyone = [*_random_order(shuffled, context), *_reading_order(reading, context)]
+    for order, stream in (("random order", shuffled), ("reading order", reading)):
+        _race([c for c in everyone if c.order == order], stream, order, context)
+    report = Report.make(everyone, context.library)
+    context.say(report.text())
+    page = context.output / "streaming.md"
+    page.write_text(report.markdown(circumstances()), encoding="utf-8")
+    patches, spectra = context.output / "eigen-patches.png", context.output / "spectrum.png"
+    save_patches(report, shuffled.patch_shape, patches)
+    save_spectra(report, spectra)
+    return [page, patches, spectra]
+
+
+def _photographs(context: Context) -> list[Any]:
+    """Return the sample photographs, or the middle of each."""
+    images = list(context.scikit("datasets.load_sample_images")().images)
+    return [_middle(image) for image in images] if context.quick else images
+
+
+def _middle(image: Any) -> Any:
+    height, width = (max(_SIZE, length // _QUICK_SHARE) for length in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width, :]
+
+
+def _stream(images: Sequence[Any], order: str, context: Context) -> PatchStream:
+    """Return patches in blocks that both batch sizes of the rival divide."""
+    d = _SIZE * _SIZE * images[0].shape[2]
+    block_rows = _DEFAULT_BATCH * d * 4
+    like = None if context.library == "numpy" else context.like
+    return image_patches(
+        images, _SIZE, block_rows=block_rows, order=order, like=like, rng=context.seed
+    )
+
+
+def _random_order(stream: PatchStream, context: Context) -> list[Contender]:
+    k, seed, order = context.n_components, context.seed, "random order"
+    return [
+        Contender("portfolio", order, lambda: Ours(k, method="portfolio", rng=seed)),
+        Contender("gram", order, lambda: Ours(k, method="gram")),
+        _rival(_SMALL_BATCH, order, context),
+        _rival(_DEFAULT_BATCH * stream.n_columns, order, context),
+        Contender(EXACT, order, lambda: Exact(k), on_host=True),
+    ]
+
+
+def _reading_order(stream: PatchStream, context: Context) -> list[Contender]:
+    """Return who may meet any order, and one that relies on a random one and must notice."""
+    k, seed, order = context.n_components, context.seed, "reading order"
+    budget = 8 * stream.n_columns**2 - 1  # just too small for the exact matrix
+    options: dict[str, Any] = {"order": "arbitrary", "rng": seed}
+    return [
+        Contender("any order", order, lambda: Ours(k, memory_budget=budget, **options)),
+        Contender("gram", order, lambda: Ours(k, method="gram", **options)),
+        Contender("portfolio, misled", order, lambda: Ours(k, method="portfolio", rng=seed)),
+        _rival(_DEFAULT_BATCH * stream.n_columns, order, context),
+    ]
+
+
+def _rival(batch_rows: int, order: str, context: Context) -> Contender:
+    make_model = context.scikit("decomposition.IncrementalPCA")
+    gen_batches = context.scikit("utils.gen_batches")
+    return Contender(
+        f"IncrementalPCA, {batch_rows}",
+        order,
+        lambda: IncrementalPCA(make_model(context.n_components), gen_batches, batch_rows),
+        on_host=True,
+    )
+
+
+def _race(contenders: list[Contender], stream: PatchStream, label: str, context: Context) -> None:
+    """Let all contenders take each block in turn and answer at the end."""
+    for contender in contenders:
+        contender.warm_up(next(iter(stream)))
+    with traced_memory(), context.progress(label, total=stream.n_rows) as bar:
+        turns = [(contender, contender.make()) for contender in contenders]
+        for block in stream:
+            for contender, method in turns:
+                _take(contender, method, block)
+            bar.update(int(block.shape[0]))
+        for contender, method in turns:
+            contender.finish(method)
+
+
+def _take(contender: Contender, method: Method, block: Array) -> None:
+    rows = contender.rows(block)
+    with contender.meter.turn():
+        method.take(rows)
