@@ -152,7 +152,8 @@ class StreamingEigh(PrincipalAxes, Stateful):
     three times that for an answer; about ``30 d k`` for ``"oja"``. One synchronisation a block of
     `b` rows, two with weights or centring.
 
-    The answer does not depend on how the rows are cut into calls, bit for bit on NumPy.
+    The answer does not depend on how the rows are cut into calls, bit for bit on NumPy. Options
+    changed while a stream is under way wait for the next `fit` (`whiten` acts at once).
 
     What vouches for the answer: for ``"gram"`` arithmetic alone; for
     ``"frequent-directions"`` the deterministic bound of Ghashami et al. [3]_; for
