@@ -193,6 +193,17 @@ def test_a_damaged_dictionary_is_a_value_error_or_nothing(method: str) -> None:
                 StreamingEigh.from_state(damaged)
 
 
+def test_waiting_sparse_rows_are_restored_only_where_there_are_sparse_rows(xp: Backend) -> None:
+    state = start("gram").partial_fit(scipy.sparse.csr_array(rows(50))).to_state()
+    if xp.name == "numpy":
+        assert StreamingEigh.from_state(state, like=xp.asarray(rows(1))).result().n_rows == 50
+    else:
+        with pytest.raises(
+            ValueError, match=r"numpy or cupy for a state that holds sparse|float64"
+        ):
+            StreamingEigh.from_state(state, like=xp.asarray(rows(1)))
+
+
 def test_merging_weighted_rows_forbids_to_refine() -> None:
     X = rows(1024)
     weighted = start("gram").partial_fit(X, sample_weight=np.full(1024, 2.0))

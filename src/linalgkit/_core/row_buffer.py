@@ -302,6 +302,11 @@ class RowBuffer:
             return buffer
         if state["kind"] == "dense":
             rows = asarray(state["rows"], xp=xp, device=device)
+        elif library_name(xp) not in ("numpy", "cupy"):
+            raise ValueError(
+                f"like must be an array of numpy or cupy for a state that holds sparse rows, got "
+                f"one of {library_name(xp)}. Leave it out."
+            )
         else:
             parts = tuple(asarray(state[name], xp=xp, device=device) for name in _CSR_PARTS)
             shape = (parts[2].shape[0] - 1, int(state["width"]))
