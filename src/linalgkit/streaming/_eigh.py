@@ -575,7 +575,7 @@ def top_eigenvector(source: Any, **options: Any) -> StreamingEighResult:
     >>> def rows():
     ...     rng = np.random.default_rng(0)
     ...     for _ in range(50):
-    ...         yield rng.standard_normal((200, 30)) * np.linspace(1.0, 4.0, 30) ** 2
+    ...         yield rng.standard_normal((200, 30)) * np.geomspace(1.0, 1e5, 30)
     >>> result = top_eigenvector(rows())
     >>> int(np.argmax(np.abs(result.eigenvectors[:, 0]))), result.n_rows
     (29, 10000)
