@@ -19,6 +19,7 @@ from linalgkit._core.sparse import SparseOperator
 from linalgkit.streaming import StreamingEigh, StreamingEighResult
 from linalgkit.streaming._blocks import shifted_rows
 from linalgkit.streaming._enclosure import sampling_terms
+from linalgkit.streaming._stream import RowStream
 from tests.conftest import Backend
 
 METHODS = ["portfolio", "block-power", "oja", "frequent-directions", "nystrom", "gram"]
@@ -112,6 +113,29 @@ def test_a_refused_first_block_draws_nothing_from_the_callers_generator(make: An
         StreamingEigh(rng=rng).fit([rows(10, 4), bad])
     draws = [np.random.default_rng(source).integers(2**60) for source in (rng, untouched)]
     assert draws[0] == draws[1]
+
+
+def test_an_interrupted_call_is_never_taken_for_a_finished_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    X = rows(9000)
+    model = start("portfolio").partial_fit(X[:10])
+    accumulate, calls = RowStream._accumulate, []
+
+    def interrupted(self: RowStream, *args: Any) -> None:
+        calls.append(self)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        accumulate(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RowStream, "_accumulate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.partial_fit(X)
+    for use in (model.result, model.to_state, lambda: model.partial_fit(X)):
+        with pytest.raises(RuntimeError, match="interrupted half way"):
+            use()
+    assert model.fit(X).result().n_rows == 9000
 
 
 def test_rows_without_names_do_not_take_the_names_away() -> None:

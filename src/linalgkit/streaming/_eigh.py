@@ -241,7 +241,8 @@ class StreamingEigh(PrincipalAxes, Stateful):
         Returns
         -------
         StreamingEigh
-            The object itself. After an error it is as it was before the call.
+            The object itself. After an error it is as it was before the call; should Ctrl-C hit
+            it half way through its rows, later calls say so.
         """
         stream = self._stream_or_none()
         n_blocks = self.__dict__.get("_n_blocks", 0)
@@ -427,7 +428,13 @@ class StreamingEigh(PrincipalAxes, Stateful):
         return Features(self.n_features_in_, getattr(self, "feature_names_in_", None))
 
     def _stream_or_none(self) -> RowStream | None:
-        return self.__dict__.get("_stream")
+        stream: RowStream | None = self.__dict__.get("_stream")
+        if stream is not None and stream.is_torn:
+            raise RuntimeError(
+                "a call was interrupted half way through its rows, so that some are counted in and "
+                "others are not. Load a saved state, or start anew with fit."
+            )
+        return stream
 
     def _fitted_stream(self) -> RowStream:
         stream = self._stream_or_none()

@@ -63,6 +63,7 @@ class RowStream(PortablePickle):
         self.energy = 0.0
         self.options: Any = None  # those it was started with
         self.answered: Any = None
+        self.is_torn = False  # whether some rows of a call are counted in and others are not
 
     @property
     def method(self) -> str:
@@ -74,8 +75,10 @@ class RowStream(PortablePickle):
     def push(self, X: Any, weights: Array | None = None) -> None:
         """Take rows; every full block is accumulated, the rest waits."""
         for block, w in self._cut(X, weights):
+            self.is_torn = True
             self._accumulate(block, w)
         self.n_rows += int(X.shape[0])
+        self.is_torn = False
 
     def _cut(self, X: Any, weights: Array | None) -> Iterator[tuple[Any, Array | None]]:
         """Yield blocks of exactly ``block_rows`` rows with their weights."""
