@@ -189,7 +189,7 @@ def heavy_directions(
         return []
     H = xp.astype(H, dtype, copy=False)
     gram = H @ adjoint(H, xp)
-    if float(xp.linalg.matrix_norm(gram)) <= rival:
+    if float(xp.linalg.matrix_norm(gram, ord=math.inf)) <= rival:  # bounds the largest eigenvalue
         return []
     w, U = xp.linalg.eigh(gram)
     count = min(int(xp.sum(xp.astype(w > rival, xp.int64))), most)

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from linalgkit._core.array import Array, Namespace, is_complex, matmul_h, to_numpy
 from linalgkit._core.state import State
-from linalgkit.streaming._order import Order
+from linalgkit.streaming._order import BlockSums, Order, block_sums, ramp
 
 _PARTS = 8
 _FEWEST_PARTS = 3
@@ -167,6 +167,7 @@ class Probe:
         self._parts: list[Array] = []
         self._rows: list[float] = []
         self._turn = 0
+        self._ramp: Array = None
         self._energies, self._along = Order(xp), Order(xp)
         self._pooled = [0.0, 0.0, 0.0]  # weighted trend and serial statistics, and rows
         self._records: list[dict[str, Any]] = []
@@ -192,11 +193,19 @@ class Probe:
     def observe(self, moduli: Array, D: Array, norms: Array) -> None:
         """Add a block: ``|B V|^2``, ``B^H B V``, squared row norms; no synchronisation."""
         along = self.xp.sum(moduli, axis=1, dtype=norms.dtype)
-        self._along.add(along / (along + self._level))
-        self._energies.add(norms / (norms + self._energy_level))
+        bounded = [along / (along + self._level), norms / (norms + self._energy_level)]
+        sums = self._block_sums(self.xp.stack(bounded, axis=0))
+        self._along.include(sums, 0)
+        self._energies.include(sums, 1)
         self._parts[self._turn] += D
         self._rows[self._turn] += moduli.shape[0]
         self._turn = (self._turn + 1) % _PARTS
+
+    def _block_sums(self, F: Array) -> BlockSums:
+        """Return the sums of a block; the weights are kept for the next of the same length."""
+        if self._ramp is None or self._ramp.shape[0] != F.shape[1]:
+            self._ramp = ramp(int(F.shape[1]), F, self.xp)
+        return block_sums(F, self.xp, self._ramp)
 
     def _pooled_order(self) -> list[float]:
         """Add the statistics of the current segment with the weight of its rows."""

@@ -164,15 +164,15 @@ class HeavyRows(Stateful):
         left = block.dense_rows(places)
         where = {place: position for position, place in enumerate(places)}
         sources = [given[i] for i in places]
-        xp, dtype = self.xp, self.dtype
+        xp = self.xp
         rows = xp.stack(
             [left[where[s], :] if s < b else self._store[s - b, :] for s in sources], axis=0
         )
         light = self._patched(block, places, rows, left, norms)
-        for slot, source in held.items():
-            if source < b:
-                row = xp.astype(left[where[source], :], dtype, copy=False)
-                self._store = at(self._store)[slot, :].set(row)
+        taken = [(slot, where[source]) for slot, source in held.items() if source < b]
+        slots, positions = zip(*taken, strict=True)
+        fresh = xp.take(left, xp.asarray(positions, device=self.device), axis=0)
+        self._store = with_rows(self._store, slots, fresh, xp)
         return light
 
     def _patched(

@@ -40,13 +40,22 @@ class BlockSums:
     n: int
 
 
-def block_sums(F: Array, xp: Namespace) -> BlockSums:
-    """Return the sums over the rows of `F`, (m, n); no synchronisation."""
+def ramp(n: int, like: Array, xp: Namespace) -> Array:
+    """Return the weights (n, 2) of the linear sums: ones, and the places from 0."""
+    index = xp.arange(n, dtype=like.dtype, device=like.device)
+    return xp.stack([xp.ones_like(index), index], axis=1)
+
+
+def block_sums(F: Array, xp: Namespace, weights: Array | None = None) -> BlockSums:
+    """Return the sums over the rows of `F`, (m, n); no synchronisation.
+
+    `weights` is :func:`ramp` of `n`, where it is known already.
+    """
     n = int(F.shape[1])
-    index = xp.arange(n, dtype=F.dtype, device=F.device)
-    linear = F @ xp.stack([xp.ones_like(index), index], axis=1)
-    squares = xp.stack([xp.vecdot(F, F), xp.vecdot(F[:, : n - 1], F[:, 1:])], axis=1)
-    return BlockSums(xp.concat([linear, squares], axis=1), F[:, 0], F[:, n - 1], n)
+    linear = F @ (ramp(n, F, xp) if weights is None else weights)
+    squares, serial = xp.vecdot(F, F), xp.vecdot(F[:, : n - 1], F[:, 1:])
+    sums = xp.concat([linear, squares[:, None], serial[:, None]], axis=1)
+    return BlockSums(sums, F[:, 0], F[:, n - 1], n)
 
 
 class Order:
