@@ -7,7 +7,8 @@ A display holds the numbers of one picture and draws it as often as asked::
     display.figure_.savefig("spectrum.png")
 """
 
+from linalgkit.plotting._coefficients import CoefficientsDisplay
 from linalgkit.plotting._patches import EigenPatchesDisplay
 from linalgkit.plotting._spectrum import SpectrumDisplay
 
-__all__ = ["EigenPatchesDisplay", "SpectrumDisplay"]
+__all__ = ["CoefficientsDisplay", "EigenPatchesDisplay", "SpectrumDisplay"]
