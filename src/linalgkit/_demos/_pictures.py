@@ -1,4 +1,4 @@
-"""The pictures of the streaming demo."""
+"""The pictures of the streaming demo, and what pictures are put together with."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def save_patches(report: Report, patch_shape: tuple[int, ...], path: Path) -> No
         EigenPatchesDisplay(c.found.vectors.T.reshape(-1, *patch_shape)) for c in report.contenders
     ]
     lines = -(-displays[0].patches.shape[0] // _COLUMNS)
-    figure = _empty_figure(displays[0], (7.2, (0.5 + 1.05 * lines) * len(displays)))
-    panels = _panels(figure, len(displays), 1)
+    figure = empty_figure(displays[0], (7.2, (0.5 + 1.05 * lines) * len(displays)))
+    panels = grid(figure, len(displays), 1)
     for display, (contender, error), ax in zip(displays, report.judged(), panels, strict=True):
         display.plot(ax=ax, n_columns=_COLUMNS, title=_title(contender, error, ": "))
     figure.savefig(path, dpi=90)
@@ -33,8 +33,8 @@ def save_spectra(report: Report, path: Path) -> None:
     judged = [(c, error) for c, error in report.judged() if c.found.result is not None]
     displays = [_spectrum(c, exact) for c, _ in judged]
     columns = -(-len(displays) // 2)
-    figure = _empty_figure(displays[0], (3.9 * columns, 6.2))
-    panels = _panels(figure, 2, columns)
+    figure = empty_figure(displays[0], (3.9 * columns, 6.2))
+    panels = grid(figure, 2, columns)
     for display, (contender, error), ax in zip(displays, judged, panels, strict=False):
         display.plot(ax=ax, title=_title(contender, error, "\n"))
     for ax in panels[len(displays) :]:
@@ -58,7 +58,7 @@ def _title(contender: Contender, error: float, separator: str) -> str:
     return f"{contender.name}, {contender.order}{separator}sin² of the angle {error:.1e}"
 
 
-def _empty_figure(display: Any, size: tuple[float, float]) -> Any:
+def empty_figure(display: Any, size: tuple[float, float]) -> Any:
     """Return an empty figure, made by a display, which alone knows how."""
     figure = display.plot().figure_
     figure.clear()
@@ -66,6 +66,6 @@ def _empty_figure(display: Any, size: tuple[float, float]) -> Any:
     return figure
 
 
-def _panels(figure: Any, lines: int, columns: int) -> list[Any]:
+def grid(figure: Any, lines: int, columns: int) -> list[Any]:
     """Return axes in a grid, line by line."""
     return list(figure.subplots(lines, columns, squeeze=False).ravel())

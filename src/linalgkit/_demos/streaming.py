@@ -15,6 +15,7 @@ from linalgkit._core.array import Array
 from linalgkit._demos._contenders import EXACT, Contender, Exact, IncrementalPCA, Method, Ours
 from linalgkit._demos._context import Context
 from linalgkit._demos._measure import circumstances, traced_memory
+from linalgkit._demos._photographs import photographs
 from linalgkit._demos._pictures import save_patches, save_spectra
 from linalgkit._demos._report import Report
 from linalgkit.datasets import PatchStream, image_patches
@@ -22,14 +23,13 @@ from linalgkit.datasets import PatchStream, image_patches
 _SIZE = 8
 _SMALL_BATCH = 256
 _DEFAULT_BATCH = 5  # scikit-learn's default, in multiples of the columns
-_QUICK_SHARE = 3  # of the height and of the width
 
 
 def run(context: Context) -> list[Path]:
     """Run both orders, print the tables and save the pictures."""
-    photographs = _photographs(context)
-    shuffled = _stream(photographs, "random", context)
-    reading = _stream(photographs, "reading", context)
+    images = photographs(context, _SIZE)
+    shuffled = _stream(images, "random", context)
+    reading = _stream(images, "reading", context)
     context.say(
         f"Top {context.n_components} eigenvectors of the covariance of {shuffled.n_rows:,} "
         f"patches, {' x '.join(map(str, shuffled.patch_shape))} = {shuffled.n_columns} numbers "
@@ -46,18 +46,6 @@ def run(context: Context) -> list[Path]:
     save_patches(report, shuffled.patch_shape, patches)
     save_spectra(report, spectra)
     return [page, patches, spectra]
-
-
-def _photographs(context: Context) -> list[Any]:
-    """Return the sample photographs, or the middle of each."""
-    images = list(context.scikit("datasets.load_sample_images")().images)
-    return [_middle(image) for image in images] if context.quick else images
-
-
-def _middle(image: Any) -> Any:
-    height, width = (max(_SIZE, length // _QUICK_SHARE) for length in image.shape[:2])
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return image[top : top + height, left : left + width, :]
 
 
 def _stream(images: Sequence[Any], order: str, context: Context) -> PatchStream:
