@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from linalgkit._core.validation import AccuracyWarning, NotFittedError
 
 if TYPE_CHECKING:
-    from linalgkit import datasets, plotting, streaming
+    from linalgkit import datasets, plotting, regression, sketching, streaming
 
 __version__ = "0.1.0"
 
@@ -25,10 +25,12 @@ __all__ = [
     "__version__",
     "datasets",
     "plotting",
+    "regression",
+    "sketching",
     "streaming",
 ]
 
-_ROOMS = frozenset({"datasets", "plotting", "streaming"})
+_ROOMS = frozenset({"datasets", "plotting", "regression", "sketching", "streaming"})
 
 
 def __getattr__(name: str) -> Any:

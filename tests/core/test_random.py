@@ -202,6 +202,59 @@ def test_dtypes_of_tiles_are_rounded_from_one_draw():
     assert tiles.signs(1, 1, (9,)).dtype == np.int8
 
 
+@pytest.mark.parametrize("first_block", [0, 1, 7, 2**40])
+@pytest.mark.parametrize("count", [0, 1, 4, 13])
+def test_words_are_those_of_the_generator_from_any_block_on(first_block, count):
+    tiles = PhiloxTiles(9, stream=3)
+    bits = tiles.generator(5, 6).bit_generator
+    bits.advance(first_block)
+    found = tiles.words(first_block, count, 5, 6)
+    assert found.dtype == np.uint64
+    np.testing.assert_array_equal(found, bits.random_raw(count))
+
+
+def test_words_of_a_range_do_not_depend_on_how_it_is_cut():
+    tiles = PhiloxTiles(9)
+    whole = tiles.words(3, 40)
+    for cut in (1, 2, 3, 7):
+        parts = [tiles.words(3 + b, 4 * min(cut, 10 - b)) for b in range(0, 10, cut)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_words_of_tiles_and_streams_differ():
+    found = [
+        PhiloxTiles(9).words(0, 8),
+        PhiloxTiles(9).words(0, 8, 1),
+        PhiloxTiles(9).words(0, 8, 0, 1),
+    ]
+    found.append(PhiloxTiles(9, stream=1).words(0, 8))
+    assert np.unique(np.concatenate(found)).size == 32
+
+
+def test_words_end_where_the_next_tile_begins():
+    tiles = PhiloxTiles(9)
+    assert tiles.words(2**64 - 2, 8).shape == (8,)
+    with pytest.raises(ValueError, match=r"first_block \+ count / 4 must be at most 2\*\*64"):
+        tiles.words(2**64 - 2, 9)
+    with pytest.raises(ValueError, match="first_block must be between 0"):
+        tiles.words(-1, 4)
+
+
+def test_words_of_philox_agree_with_a_plain_reading_of_the_paper():
+    """Ten rounds in Python integers; NumPy counts before it computes: block b has counter b + 1."""
+    mask = 2**64 - 1
+    tiles = PhiloxTiles(9, stream=3)
+    for block in (0, 5, 2**64 - 1):
+        words = (block + 1) + 2**64 * 5 + 2**128 * 6 + 2**192 * 3
+        x = [(words >> 64 * k) & mask for k in range(4)]
+        key = list(tiles.key)
+        for _ in range(10):
+            a, b = 0xD2E7470EE14C6C93 * x[0], 0xCA5A826395121157 * x[2]
+            x = [(b >> 64) ^ x[1] ^ key[0], b & mask, (a >> 64) ^ x[3] ^ key[1], a & mask]
+            key = [(key[0] + 0x9E3779B97F4A7C15) & mask, (key[1] + 0xBB67AE8584CAA73B) & mask]
+        assert tiles.words(block, 4, 5, 6).tolist() == x
+
+
 def test_tiles_survive_state_and_pickle():
     tiles = PhiloxTiles(np.random.default_rng(4), stream=2)
     again = PhiloxTiles.from_state(json.loads(json.dumps(tiles.to_state())))

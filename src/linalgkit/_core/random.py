@@ -309,10 +309,49 @@ class PhiloxTiles:
     def generator(self, i: int, j: int) -> Generator:
         """Return a generator at the start of tile (i, j), for draws of any other kind."""
         counter = [0, _check_word("i", i), _check_word("j", j), self.stream]
-        bits = np.random.Philox(
+        return Generator(self._philox(counter))
+
+    def words(self, first_block: int, count: int, i: int = 0, j: int = 0) -> HostArray:
+        """Return raw 64-bit words of tile (i, j) from any place on, as if read from a table.
+
+        Parameters
+        ----------
+        first_block : int
+            How many blocks of four words of the tile come before the first word.
+        count : int
+            How many words.
+        i, j : int, default 0
+            The tile.
+
+        Returns
+        -------
+        numpy.ndarray, uint64, shape (count,)
+            What ``generator(i, j).bit_generator.random_raw`` returns after ``4 * first_block``
+            words, in time that does not depend on `first_block`.
+
+        Raises
+        ------
+        ValueError
+            If words beyond block ``2**64`` are asked for, where the next tile begins.
+
+        Examples
+        --------
+        >>> tiles = PhiloxTiles(7)
+        >>> bool((tiles.words(2, 4) == tiles.words(0, 12)[8:]).all())
+        True
+        """
+        start = _check_word("first_block", first_block)
+        if start + -(-count // 4) > _WORD:
+            raise ValueError(
+                f"first_block + count / 4 must be at most 2**64, got {first_block} and {count}."
+            )
+        bits = self._philox([start, _check_word("i", i), _check_word("j", j), self.stream])
+        return np.asarray(bits.random_raw(count), dtype=np.uint64)
+
+    def _philox(self, counter: list[int]) -> np.random.Philox:
+        return np.random.Philox(
             counter=np.asarray(counter, dtype=np.uint64), key=np.asarray(self.key, dtype=np.uint64)
         )
-        return Generator(bits)
 
     def normal(self, i: int, j: int, shape: tuple[int, ...], dtype: str = "float64") -> HostArray:
         """Return a tile of standard normal numbers on the host.

@@ -12,6 +12,7 @@ of any magnitude can be brought to order one and back without a rounding error::
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,11 @@ def max_abs(A: Any, xp: Namespace | None = None) -> float:
         return float(xp.max(xp.abs(values)))
     # Two reductions read the data twice but write no copy of it.
     return max(float(xp.max(values)), -float(xp.min(values)))
+
+
+def silent() -> AbstractContextManager[None]:
+    """Let overflow and NaN pass without NumPy's warnings, where the result is looked at."""
+    return np.errstate(all="ignore")
 
 
 def norm_fro(A: Any, xp: Namespace | None = None) -> float:

@@ -158,6 +158,31 @@ def _solve_portable(L: Array, B: Array, lower: bool, unit_diagonal: bool, xp: Na
     return xp.linalg.solve(xp.triu(L), B)
 
 
+def matmul_upper(A: Array, R: Array, xp: Namespace | None = None) -> Array:
+    """Return ``A @ R`` for an upper triangular `R`, whose lower triangle must hold zeros.
+
+    Parameters
+    ----------
+    A : array (m, n)
+        Any matrix.
+    R : array (n, n)
+        Upper triangular, of the dtype of `A`.
+    xp : module, optional
+        Namespace of the arrays.
+
+    Returns
+    -------
+    array (m, n)
+        A new array. On NumPy the zeros are left out (BLAS's ``trmm``): half of the work.
+    """
+    xp = array_namespace(A, R) if xp is None else xp
+    if library_name(xp) != "numpy" or math.prod(A.shape) == 0:
+        return A @ R
+    trmm = importlib.import_module("scipy.linalg").get_blas_funcs("trmm", (A, R))
+    # Transposed, as BLAS keeps its matrices by columns: (A R)^T = R^T A^T.
+    return trmm(1.0, xp.matrix_transpose(R), xp.matrix_transpose(A), lower=1).T
+
+
 # ------------------------------------------------------------------------------- Cholesky
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from linalgkit._kernels._kernel import Kernel, cupy_available, numba_available, registered
 from linalgkit._kernels.dense import normal_product, normal_product_norms, row_norms_squared
+from linalgkit._kernels.embedding import sparse_embed
+from linalgkit._kernels.hadamard import fwht, hadamard_blocks, hadamard_pool, hadamard_rows
 from linalgkit._kernels.ladder import ladder_solve
+from linalgkit._kernels.normal import normal_rows
+from linalgkit._kernels.residual import residual_product
 from linalgkit._kernels.sparse import (
     csr_normal_product,
     csr_normal_product_norms,
@@ -17,10 +21,17 @@ __all__ = [
     "csr_normal_product_norms",
     "csr_row_norms_squared",
     "cupy_available",
+    "fwht",
+    "hadamard_blocks",
+    "hadamard_pool",
+    "hadamard_rows",
     "ladder_solve",
     "normal_product",
     "normal_product_norms",
+    "normal_rows",
     "numba_available",
     "registered",
+    "residual_product",
     "row_norms_squared",
+    "sparse_embed",
 ]

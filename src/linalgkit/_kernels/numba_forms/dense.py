@@ -19,8 +19,8 @@ import numpy as np
 from linalgkit._core.array import Array, Namespace
 from linalgkit._kernels.dense import FUSED_COLUMNS, micro_rows
 from linalgkit._kernels.numba_forms.jit import inline, jit
+from linalgkit._kernels.numba_forms.layout import REAL, flatten
 
-_REAL = {"f": np.float32, "d": np.float64, "F": np.float32, "D": np.float64}
 _TILE_BYTES = 160 * 1024
 _CHUNK = 512  # columns of `D` at a time, two rows of which are 8 KiB
 
@@ -203,35 +203,17 @@ def _square_rows(flat: Any, first: int, stride: int, d: int, norms: Any) -> None
         norms[i] = total
 
 
-def _flatten(X: Array) -> tuple[Array, int, int]:
-    """Return the memory of `X` as a read-only 1-D real array, the first row's place, the stride.
-
-    Rows may lie any distance apart, backwards or on one another. Always read-only, so that one
-    compiled function serves writeable and read-only data.
-    """
-    real = np.asarray(X).view(_REAL[X.dtype.char])
-    stride = real.strides[0] // real.itemsize
-    if real.flags.c_contiguous:
-        flat = real.reshape(-1)
-        flat.flags.writeable = False
-        return flat, 0, stride
-    low = real if stride >= 0 else real[::-1, :]
-    span = (real.shape[0] - 1) * abs(stride) + real.shape[1]
-    flat = np.lib.stride_tricks.as_strided(low, (span,), (real.itemsize,), writeable=False)
-    return flat, max(0, -stride) * (real.shape[0] - 1), stride
-
-
 def normal_product_norms(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Array, Array]:
     """Return ``X Z``, ``X^H X Z`` and the squared row norms in one pass over `X`."""
     if Z.shape[1] > FUSED_COLUMNS:
         return _panels(xp, X, Z)
-    flat, first, stride = _flatten(X)
+    flat, first, stride = flatten(X)
     (b, d), q = X.shape, Z.shape[1]
     P = np.empty((b, q), dtype=X.dtype)
     norms = np.empty(b)
     if X.dtype.kind == "c":
         D = np.empty((d, q), dtype=np.complex128)
-        reals = [A.view(_REAL[A.dtype.char]) for A in (np.array(Z, D.dtype, order="C"), P, D)]
+        reals = [A.view(REAL[A.dtype.char]) for A in (np.array(Z, D.dtype, order="C"), P, D)]
         _fused_complex(flat, first, stride, *reals, norms)
     else:
         D = np.empty((d, q))
@@ -241,7 +223,7 @@ def normal_product_norms(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Arra
 
 def _panels(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Array, Array]:
     """Do the same with many columns: matrix products of rows that the norms brought to cache."""
-    flat, first, stride = _flatten(X)
+    flat, first, stride = flatten(X)
     (b, d), q = X.shape, Z.shape[1]
     is_complex = X.dtype.kind == "c"
     P, norms = np.empty((b, q), dtype=X.dtype), np.empty(b)
@@ -266,6 +248,6 @@ def normal_product(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Array]:
 def row_norms_squared(xp: Namespace, X: Array) -> Array:
     """Return the squared row norms of `X`."""
     norms = np.empty(X.shape[0])
-    flat, first, stride = _flatten(X)
+    flat, first, stride = flatten(X)
     _square_rows(flat, first, stride, X.shape[1] * (X.itemsize // flat.itemsize), norms)
     return norms

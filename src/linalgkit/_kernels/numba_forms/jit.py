@@ -1,4 +1,4 @@
-"""The one way in which functions are compiled, and the prefetch instruction."""
+"""The one way in which functions are compiled, and prefetching."""
 
 from __future__ import annotations
 
@@ -46,22 +46,38 @@ def read_only(array: Any) -> Any:
     return view
 
 
-def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of ``array[index]``; never faults and changes no result."""
-    signature = numba.types.void(array, index)
+def _prefetch(lines: int) -> Any:
+    """Return ``f(array, index)``: ask for cache lines; it never faults and changes no result."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        view = context.make_array(signature.args[0])(context, builder, args[0])
-        byte_pointer = ir.IntType(8).as_pointer()
-        address = builder.bitcast(builder.gep(view.data, [args[1]]), byte_pointer)
-        word = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte_pointer, word, word, word])
-        instruction = builder.module.declare_intrinsic("llvm.prefetch", [byte_pointer], kind)
-        # read access, keep in every cache level, data cache
-        builder.call(instruction, [address, word(0), word(3), word(1)])
-        return context.get_dummy_value()
+    def typed(typing_context: Any, array: Any, index: Any) -> Any:
+        signature = numba.types.void(array, index)
 
-    return signature, codegen
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            view = context.make_array(signature.args[0])(context, builder, args[0])
+            byte_pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+            first = builder.bitcast(builder.gep(view.data, [args[1]]), byte_pointer)
+            kind = ir.FunctionType(ir.VoidType(), [byte_pointer, word, word, word])
+            instruction = builder.module.declare_intrinsic("llvm.prefetch", [byte_pointer], kind)
+            for line in range(lines):
+                address = builder.gep(first, [word(64 * line)])
+                # read access, second-level cache (which waits for more lines at a time), data
+                builder.call(instruction, [address, word(0), word(2), word(1)])
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return intrinsic(typed)
 
 
-prefetch: Any = intrinsic(_prefetch)
+_prefetch_1, _prefetch_4 = _prefetch(1), _prefetch(4)
+
+
+@inline
+def fetch(flat: Any, place: int, width: Any) -> None:
+    """Ask for `width` numbers from a place on, four cache lines at a time."""
+    start, line = np.uintp(place), np.uintp(64 // flat.itemsize)
+    fours = width - width % (np.uintp(4) * line)
+    for c in range(np.uintp(0), fours, np.uintp(4) * line):
+        _prefetch_4(flat, start + c)
+    for c in range(fours, width, line):
+        _prefetch_1(flat, start + c)

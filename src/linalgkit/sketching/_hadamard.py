@@ -1,0 +1,230 @@
+"""Subsampled randomised Hadamard transforms, of all rows or block by block of a stream.
+
+Row r of `X` gets a sign and goes to place ``order[r]`` of a vector whose length is a power of
+two; a sample of the entries of its Walsh-Hadamard transform is the sketch::
+
+    S = sketch("srht", 200, n, rng=0)           # needs n, mixes all rows
+    S = sketch("block_srht", 200, None, rng=0)  # mixes the rows of each block of 1024 or more
+
+Without the random order the sketch of a matrix with a few large rows in the beginning is often
+singular: the first d columns of a Hadamard matrix have few different rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from linalgkit._core.array import Array, Device, DType, Namespace, device, real_dtype
+from linalgkit._core.random import PhiloxTiles
+from linalgkit._kernels import fwht, hadamard_pool, hadamard_rows, sparse_embed
+from linalgkit.sketching import _draws
+from linalgkit.sketching._blocks import add, cuts, joined, to
+from linalgkit.sketching._operator import PANEL, SketchOperator
+
+LEAST_BLOCK = 1024
+
+
+def padded(n: int) -> int:
+    """Return the smallest power of two that is at least `n`."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def tile_is_cheaper(b: int, d: int, m: int, transformed: int) -> bool:
+    """Tell whether `b` rows of width `d` rather meet a tile of `S` than a transform.
+
+    A transform takes about 2 ns an entry, its zeros included; a tile 2 ns an entry to make and
+    0.05 ns a product (measured on one core; the answer is not critical).
+    """
+    return b * m * (d + 40) < 40 * transformed * d
+
+
+def hadamard_entries(
+    xp: Namespace, rows: Array, columns: Array, dev: Device, dtype: DType
+) -> Array:
+    """Return ``H[rows, columns]``, (len(rows), len(columns)), for host indices below 2**62.
+
+    The index is cut into groups of bits: an entry of `H` is the product of those of the small
+    Hadamard matrices of the groups.
+    """
+    largest = max(int(rows.max()), int(columns.max()), 1)
+    n_bits = min(9, largest.bit_length())
+    table = fwht(xp, xp.eye(1 << n_bits, dtype=real_dtype(xp, dtype), device=dev))
+    mask = (1 << n_bits) - 1
+    result = None
+    for shift in range(0, largest.bit_length(), n_bits):
+        r, c = (to(index >> shift & mask, xp, dev) for index in (rows, columns))
+        part = xp.take(xp.take(table, r, axis=0), c, axis=1)
+        result = part if result is None else result * part
+    return xp.astype(result, dtype, copy=False)
+
+
+def scattered(xp: Namespace, Y: Array, places: Array, count: int) -> Array:
+    """Return the (count, q) array with the rows of `Y` added at `places`, zero elsewhere."""
+    dev = device(Y)
+    index = to(places[:, None], xp, dev)
+    ones = xp.ones((places.shape[0], 1), dtype=real_dtype(xp, Y.dtype), device=dev)
+    return sparse_embed(xp, Y, index, ones, count)
+
+
+class HadamardSketch(SketchOperator, kind="srht"):
+    """Rows of a Hadamard matrix whose columns are permuted and have random signs.
+
+    Parameters
+    ----------
+    m, n, dtype, tiles
+        See :class:`SketchOperator`.
+    replace : bool
+        Whether a row may be sampled twice.
+    permute : bool
+        Whether columns are permuted.
+    """
+
+    _turned = True
+    _options = ("replace", "permute")
+
+    def __init__(
+        self, m: int, n: int, dtype: str, tiles: PhiloxTiles, *, replace: bool, permute: bool
+    ) -> None:
+        super().__init__(m, n, dtype, tiles)
+        self.replace, self.permute = replace, permute
+        self.n_padded = padded(n)
+
+    @cached_property
+    def _order(self) -> Array:
+        n = self.shape[1]
+        if not self.permute:
+            return _draws.HOST.arange(n)
+        return _draws.permutation(self.tiles, self.n_padded)[:n].copy()
+
+    @cached_property
+    def _rows(self) -> Array:
+        return _draws.sample(self.tiles, self.n_padded, self.m, replace=self.replace)
+
+    @cached_property
+    def _signs(self) -> Array:
+        return _draws.signs(self.tiles, 0, self._known_columns("its signs"))
+
+    def _tile(self, start: int, stop: int, xp: Namespace, device: Device, dtype: DType) -> Array:
+        H = hadamard_entries(xp, self._order[start:stop], self._rows, device, dtype)
+        return H * to(self._signs[start:stop], xp, device, dtype)[:, None]
+
+    def _map(self, X: Array, start: int, xp: Namespace, dtype: DType) -> Array:
+        b, d = X.shape
+        if tile_is_cheaper(b, d, self.m, self.n_padded):
+            return super()._map(X, start, xp, dtype)
+        dev = device(X)
+        is_plain = start == 0 and not self.permute
+        order = None if is_plain else to(self._order[start : start + b], xp, dev)
+        signs = to(self._signs[start : start + b], xp, dev)
+        rows = to(self._rows, xp, dev)
+        X = xp.astype(X, dtype, copy=False)
+        return hadamard_rows(xp, X, order, signs, self.n_padded, rows)
+
+    def _adjoint_map(self, Y: Array, start: int, stop: int, xp: Namespace) -> Array:
+        dev = device(Y)
+        order = to(self._order[start:stop], xp, dev)
+        signs = to(self._signs[start:stop], xp, dev, Y.dtype)[:, None]
+        panels = []
+        for a, b in cuts(0, Y.shape[1], PANEL):
+            Z = scattered(xp, Y[:, a:b], self._rows, self.n_padded)
+            panels.append(signs * xp.take(fwht(xp, Z), order, axis=0))
+        return joined(panels, 1, xp)
+
+
+class BlockHadamardSketch(SketchOperator, kind="block_srht"):
+    """A sum of independent sketches of consecutive blocks of rows.
+
+    Each block has its own order, signs and sample, and signs of the sampled rows: without the
+    latter, columns of two blocks that go to place 0, where `H` has ones only, would be parallel.
+
+    Parameters
+    ----------
+    m, n, dtype, tiles, replace, permute
+        See :class:`HadamardSketch`.
+    block : int
+        Rows of a block, a power of two.
+    """
+
+    streams = True
+    _turned = True
+    _options = ("replace", "permute", "block")
+
+    def __init__(
+        self,
+        m: int,
+        n: int | None,
+        dtype: str,
+        tiles: PhiloxTiles,
+        *,
+        replace: bool,
+        permute: bool,
+        block: int,
+    ) -> None:
+        super().__init__(m, n, dtype, tiles)
+        self.replace, self.permute, self.block = replace, permute, block
+
+    def _draw(self, k: int) -> _draws.BlockDraw:
+        """Make the random numbers of block `k`."""
+        flags = {"replace": self.replace, "permute": self.permute}
+        return _draws.block_draw(self.tiles, k, self.block, self.m, **flags)
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Yield block numbers with the first and the last row, plus one, inside the block."""
+        for k in range(start // self.block, -(-stop // self.block)):
+            first = k * self.block
+            yield k, max(start - first, 0), min(stop - first, self.block)
+
+    def _tile(self, start: int, stop: int, xp: Namespace, device: Device, dtype: DType) -> Array:
+        pieces = [
+            self._block_tile(self._draw(k), low, high, xp, device, dtype)
+            for k, low, high in self._parts(start, stop)
+        ]
+        return joined(pieces, 0, xp)
+
+    def _block_tile(
+        self, draw: _draws.BlockDraw, low: int, high: int, xp: Namespace, dev: Device, dtype: DType
+    ) -> Array:
+        H = hadamard_entries(xp, draw.order[low:high], draw.rows, dev, dtype)
+        H = H * to(draw.signs[low:high], xp, dev, dtype)[:, None]
+        return H * to(draw.output_signs, xp, dev, dtype)[None, :]
+
+    def _map(self, X: Array, start: int, xp: Namespace, dtype: DType) -> Array:
+        ends = xp.arange(1, self.m + 1, dtype=xp.int64, device=device(X))
+        total = None
+        for k, low, high in self._parts(start, start + X.shape[0]):
+            first = k * self.block + low - start
+            part = xp.astype(X[first : first + high - low, :], dtype, copy=False)
+            total = add(total, self._block_share(self._draw(k), low, high, part, ends, xp))
+        return total
+
+    def _block_share(
+        self, draw: _draws.BlockDraw, low: int, high: int, X: Array, ends: Array, xp: Namespace
+    ) -> Array:
+        b, d = X.shape
+        dev = device(X)
+        # A block in cache is transformed twice as fast as all rows.
+        if tile_is_cheaper(2 * b, d, self.m, self.block):
+            tile = self._block_tile(draw, low, high, xp, dev, X.dtype)
+            return xp.matrix_transpose(tile) @ X
+        order, signs, rows, output_signs = (
+            to(x, xp, dev)
+            for x in (draw.order[low:high], draw.signs[low:high], draw.rows, draw.output_signs)
+        )
+        return hadamard_pool(xp, X, order, signs, self.block, rows, output_signs, ends)
+
+    def _adjoint_map(self, Y: Array, start: int, stop: int, xp: Namespace) -> Array:
+        dev = device(Y)
+        pieces = []
+        for k, low, high in self._parts(start, stop):
+            draw = self._draw(k)
+            signed = Y * to(draw.output_signs, xp, dev, Y.dtype)[:, None]
+            Z = fwht(xp, scattered(xp, signed, draw.rows, self.block))
+            Z = xp.take(Z, to(draw.order[low:high], xp, dev), axis=0)
+            pieces.append(to(draw.signs[low:high], xp, dev, Y.dtype)[:, None] * Z)
+        return joined(pieces, 0, xp)
+
+
+def default_block(m: int) -> int:
+    """Return the rows of a block: a power of two, 1024 at least and four times the sketch."""
+    return max(LEAST_BLOCK, padded(4 * m))
