@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from linalgkit import AccuracyWarning
+from linalgkit._core.array import to_numpy
+from linalgkit.regression import SketchedRegressor
 from linalgkit.streaming import StreamingEigh
 
 Rows = tuple[np.ndarray[Any, Any], ...]
@@ -140,7 +142,69 @@ def streaming_case(
     )
 
 
+# ------------------------------------------------------------------------------ regression
+
+
+def numbered_equations(rng: np.random.Generator, is_complex: bool) -> Rows:
+    """Return features, targets and row numbers of 1500 equations in 6 unknowns and a constant."""
+    n, d = 1500, 6
+    X, noise = rng.standard_normal((n, d)), rng.standard_normal((n, 1))
+    coef = np.arange(1.0, d + 1)
+    if is_complex:
+        X = X + 1j * rng.standard_normal((n, d))
+        noise = noise + 1j * rng.standard_normal((n, 1))
+        coef = coef * (2.0 - 1.0j)
+    y = X @ coef[:, None] + 0.7 + noise * np.asarray([0.5, 1.0])
+    return X, y, np.arange(float(n))
+
+
+def _take_equations(model: SketchedRegressor, rows: Rows) -> SketchedRegressor:
+    X, y, numbers = rows
+    start = int(to_numpy(numbers[:1])[0].real) if numbers.shape[0] else None
+    return model.partial_fit(X, y, start=start)
+
+
+def _coefficients(model: SketchedRegressor) -> dict[str, Any]:
+    result = model.result()
+    return {
+        "coef": result.x[:-1, :],
+        "intercept": result.x[-1:, :],
+        "stderr": result.stderr[:-1, :],
+        "upper": result.ci(0.9, simultaneous=True)[1][:-1, :],
+        "residual_norm": float(result.residual_norm[1]),
+        "b_norm": float(result.b_norm[1]),
+        "condition": result.condition,
+    }
+
+
+def regression_case(name: str, *, is_variant: bool = False, **options: Any) -> Case:
+    """Return the case of one way to run SketchedRegressor."""
+    return Case(
+        name=f"regression-{name}",
+        start=lambda: SketchedRegressor(rng=7, **options),
+        data=numbered_equations,
+        take=_take_equations,
+        answers=_coefficients,
+        degrees={
+            "coef": 0,
+            "intercept": 1,
+            "stderr": 0,
+            "upper": 0,
+            "residual_norm": 1,
+            "b_norm": 1,
+            "condition": 0,
+        },
+        merge="exact",
+        condition=10.0,
+        mirror=0.5,
+        is_variant=is_variant,
+    )
+
+
 CASES = [
+    regression_case("block-srht"),
+    regression_case("gaussian", sketch="gaussian", m=40, is_variant=True),
+    regression_case("sparse-sign", sketch="sparse_sign", fit_intercept=True, is_variant=True),
     streaming_case("gram", "exact", n_components=2, method="gram", is_variant=True),
     streaming_case("gram-centred", "exact", n_components=2, method="gram", center=True),
     streaming_case(

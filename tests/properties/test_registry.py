@@ -55,7 +55,7 @@ def test_every_class_that_streams_has_a_case() -> None:
     streaming = {
         entry.target.__name__
         for entry in capabilities.entries(streaming=True)
-        if inspect.isclass(entry.target)
+        if inspect.isclass(entry.target) and hasattr(entry.target, "partial_fit")
     }
     assert streaming <= covered
 

@@ -1,0 +1,133 @@
+"""Coordinates in which the tall matrix `M` of a problem is nearly orthonormal.
+
+They come from the singular value decomposition of a sketch, split at its numerical rank::
+
+    basis = scaled_basis(system, sketched, tolerance)
+    coordinates = leading(basis, system)            # M P with P = V diag(1 / s)
+    null = null_space(basis, system)                # what the equations leave open
+
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from linalgkit._core.array import Array, matmul_h
+from linalgkit._core.linalg import qr_positive
+from linalgkit.regression._precondition import Basis, Sketched, singular_basis
+from linalgkit.regression._system import System
+
+Map: TypeAlias = Callable[[Array], Array]
+
+# A direction that the sketch takes for zero must be as small in the data, up to this factor.
+_DISTORTION = 8
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Coordinates ``M P`` in which `M` is nearly orthonormal.
+
+    Attributes
+    ----------
+    rows : callable
+        ``X -> X P`` for dense rows.
+    matrix : array (p, r)
+        `P`.
+    maps : tuple of callable
+        ``g -> P^H g`` and ``h -> P h``.
+    inverse : array (r, p)
+        ``P^-1``, or its rows for the directions that are kept.
+    is_quick : bool
+        Whether a Gram matrix in single precision will do.
+    """
+
+    rows: Map
+    matrix: Array
+    maps: tuple[Map, Map]
+    inverse: Array
+    is_quick: bool = False
+
+
+def scaled_basis(system: System, sketched: Sketched, tolerance: float) -> Basis:
+    """Return right singular vectors, in the units of `M`, of what is kept and what is not.
+
+    The columns of tall problems are scaled, so that their units do not count. For wide ones
+    they are equations, whose scale does. Columns of zeros are not kept.
+    """
+    xp, scale = system.xp, sketched.scale
+    alive = alive_columns(system, sketched)
+    if system.is_wide:
+        return singular_basis(sketched.R * system.as_dtype(alive / scale)[None, :], tolerance, xp)
+    basis = singular_basis(sketched.R * system.as_dtype(alive)[None, :], tolerance, xp)
+    scale = system.as_dtype(scale)
+    return basis._replace(
+        vectors=basis.vectors * scale[:, None],
+        lost_vectors=basis.lost_vectors * scale[:, None],
+        rows=basis.rows / scale[None, :],
+        lost_rows=basis.lost_rows / scale[None, :],
+    )
+
+
+def alive_columns(system: System, sketched: Sketched) -> Array:
+    """Return ones, and zeros for the columns of zeros, (p,)."""
+    xp = system.xp
+    ones = xp.ones((system.size,), dtype=system.real, device=system.device)
+    return ones if sketched.dead is None else xp.where(sketched.dead, xp.zeros_like(ones), ones)
+
+
+def alive_mask(system: System, sketched: Sketched) -> Array | None:
+    """Return zeros for unknowns of columns of zeros and ones for others, (p, 1), or None."""
+    if system.is_wide or sketched.dead is None:
+        return None
+    return system.as_dtype(alive_columns(system, sketched))[:, None]
+
+
+def leading(basis: Basis, system: System) -> Coordinates:
+    """Return ``P = V diag(1 / s)`` for the directions that are kept."""
+    s = system.as_dtype(basis.values)
+    P = basis.vectors / s[None, :]
+
+    def product(X: Array) -> Array:
+        return X @ P
+
+    def reduce(g: Array) -> Array:
+        return matmul_h(P, g, system.xp)
+
+    def expand(h: Array) -> Array:
+        return P @ h
+
+    return Coordinates(product, P, (reduce, expand), basis.rows * s[:, None])
+
+
+def is_confirmed(system: System, basis: Basis, tolerance: float) -> bool:
+    """Tell whether what the sketch takes for zero is as small in the data: one pass."""
+    if not basis.lost_values.shape[0]:
+        return True
+    squares: Any = 0
+    for _, block in system.m_blocks():
+        squares = squares + system.squares(block.matmul(basis.lost_vectors))
+    largest = float(basis.values[0]) if basis.rank else 0.0
+    limit = _DISTORTION * max(tolerance * largest, float(basis.lost_values[0]))
+    return all(math.sqrt(float(value)) <= limit for value in squares)
+
+
+def whole_factor(R: Array, basis: Basis, system: System) -> Array:
+    """Return the factor `R` of the kept directions with the rows of the others below it."""
+    lost = system.as_dtype(basis.lost_values)[:, None] * basis.lost_rows
+    return system.xp.concat([R, lost], axis=0)
+
+
+def null_space(basis: Basis, system: System) -> Array | None:
+    """Return an orthonormal basis of the directions that were left out, in comparable units.
+
+    None where there are none, and for wide problems, whose solutions have no part along them.
+    """
+    xp = system.xp
+    if system.is_wide or not basis.lost_values.shape[0]:
+        return None
+    Z = system.original(basis.lost_vectors)
+    largest = xp.max(xp.abs(Z), axis=0)
+    return qr_positive(Z / system.as_dtype(largest)[None, :], xp)[0]

@@ -1,0 +1,268 @@
+"""Least squares to full accuracy, with a certificate: the public function and its result."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+from linalgkit._core.array import Array
+from linalgkit._core.capabilities import capability
+from linalgkit._core.random import PhiloxTiles, undone_on_error
+from linalgkit._core.scaling import ldexp_float
+from linalgkit._core.validation import AccuracyWarning, check_choice, check_float
+from linalgkit.regression._drivers import DRIVERS, Plan, roundoff, solve
+from linalgkit.regression._precondition import SketchOptions
+from linalgkit.regression._problem import checked_rows, several_passes
+from linalgkit.regression._solver import ROUNDING, Solved, certified
+from linalgkit.regression._system import System
+from linalgkit.sketching._factory import KINDS
+
+# Rows picked by scores would need the scores.
+SKETCHES = tuple(kind for kind in KINDS if kind != "leverage")
+
+
+@dataclass(frozen=True, eq=False)
+class LstsqResult:
+    """The solution of a least-squares problem, and how good it is.
+
+    For right sides (n,) the numbers marked with a star are floats, for (n, k) arrays (k,) of the
+    device's widest float.
+
+    Attributes
+    ----------
+    x : array (d,) or (d, k)
+        The solution, in the joint precision of `A` and `b`; of minimum norm where it is not
+        unique.
+    rank : int
+        Numerical rank of `A`, weighted; ``min(n, d)`` with a ridge.
+    condition : float
+        2-norm condition number of `A` with columns (for ``n < d`` rows) of unit length, on the
+        `rank` directions that count. From a sketch for ``"spir"`` and ``"lsmr"``, hence within a
+        factor of about two; NaN or a lower bound where nothing was factorised.
+    backward_error : float or array (k,)
+        * The certificate: the smallest ``||[dA, theta db]||_F / ||A||_F`` with
+        ``theta = ||A||_F / ||b||`` for which `x` solves ``min ||(A + dA) x - (b + db)||``
+        exactly. Computed from `x` as returned, by the estimate of Karlson and Walden, which is
+        never above it and never below half of it, up to a roundoff; by its exact value where
+        that is above 1e-4. Below ten roundoffs no algorithm of this precision could do much
+        better.
+    residual_norm : float or array (k,)
+        * ``||b - A x||_2``, weighted, without the ridge.
+    iterations : int
+        Corrections from the data, or iterations of the inner solver.
+    driver : str
+        The driver that gave the answer.
+    status : str
+        ``"converged"``; ``"rank_deficient"`` where the data leave a direction open;
+        ``"inaccurate"`` where `backward_error` is above ten roundoffs (an explicit `rcond`
+        apart). The last two come with an :class:`~linalgkit.AccuracyWarning`.
+    """
+
+    x: Array = field(repr=False)
+    rank: int
+    condition: float
+    backward_error: Any
+    residual_norm: Any
+    iterations: int
+    driver: str
+    status: str
+
+
+@capability(
+    "regression.lstsq",
+    sparse=True,
+    streaming=True,
+    notes="Streaming means a source of blocks that can be gone through again and again.",
+)
+def lstsq(
+    A: Any,
+    b: Any = None,
+    *,
+    driver: str = "auto",
+    alpha: float = 0.0,
+    weights: Any = None,
+    rcond: float | None = None,
+    sketch: str = "sparse_sign",
+    m: int | None = None,
+    rng: object = None,
+) -> LstsqResult:
+    """Solve ``min sum_i w_i |b_i - (A x)_i|^2 + alpha ||x||^2`` to full accuracy, certified.
+
+    Parameters
+    ----------
+    A : array (n, d), sparse matrix, LinearOperator, or iterable
+        The matrix. Where `b` is None, a list (or other source that can be gone through more
+        than once) of pairs ``(A_block, b_block)``; with `b` also blocks of rows, files, dask
+        arrays.
+    b : array (n,) or (n, k), optional
+        One right side, or several as columns.
+    driver : str, default "auto"
+        "cholesky", "sketch_cholqr", "spir", "lsmr", or "auto", see Notes.
+    alpha : float, default 0.0
+        Weight of ``||x||^2`` (ridge), not negative.
+    weights : array (n,), optional
+        Weights of the squared residuals, not negative.
+    rcond : float, optional
+        Singular values of `A` up to `rcond` times the largest count as zero: the truncated
+        singular value decomposition, as in ``numpy.linalg.lstsq``. By default a direction is
+        left out only if the data cannot tell it from zero: if the singular value of `A` with
+        columns of unit length is below 8 eps times the largest.
+    sketch : str, default "sparse_sign"
+        Kind of the sketch, see :func:`linalgkit.sketching.sketch`; not "leverage".
+    m : int, optional
+        Rows of the sketch, at least d; by default ``3 d + 16`` for "sketch_cholqr" and
+        ``8 d + 16`` for "spir" and "lsmr". From n rows on the data themselves are taken.
+    rng : None, int, SeedSequence, BitGenerator or Generator, optional
+        Source of the sketch (SPEC 7). It has no influence on the solution beyond rounding.
+
+    Returns
+    -------
+    LstsqResult
+        The solution `x`, its `backward_error`, `rank`, `condition`, `residual_norm` and more.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong kind, libraries are mixed, or `A` is an iterator that can be
+        gone through once only.
+    ValueError
+        If shapes do not fit, a number is out of its range, the data hold NaN or infinity, or
+        `driver` or `sketch` is unknown.
+
+    Warns
+    -----
+    AccuracyWarning
+        If the rank is below ``min(n, d)`` (and `rcond` is None), or the backward error above ten
+        roundoffs.
+
+    See Also
+    --------
+    sketched_lstsq : one pass over the data, approximate, with exact intervals.
+    backward_error : the certificate of any other solution.
+
+    Notes
+    -----
+    The drivers, for the tall matrix ``M = A`` (``M = A^H`` for ``n < d``) with p columns:
+
+    - "cholesky": the Gram matrix of M with columns of unit length. It is left for
+      "sketch_cholqr" where the condition number times the root of the roundoff is 0.1 or more.
+    - "sketch_cholqr": Cholesky QR of M times the inverse triangular factor of a sketch.
+    - "spir": conjugate gradients preconditioned by the singular value decomposition of a
+      sketch, restarted from the true residual.
+    - "lsmr": LSMR preconditioned likewise (without a sketch beyond 2500 columns, if `m` is
+      None); "spir" for ``n < d``.
+
+    Every driver is followed by corrections from the true residual until the backward error is
+    below half a roundoff or no longer halves, at most 8. Where it stays above ten roundoffs the
+    next driver of the list "cholesky", "sketch_cholqr", "spir" is tried, after "lsmr" up to 2500
+    columns "spir", and the best answer is returned.
+
+    ``driver="auto"``, word for word: "lsmr" for a sparse matrix or a LinearOperator. Otherwise
+    "cholesky" if M has at least 8 p rows and 2 p of them, evenly spread (of blocks the first
+    ones), have with columns of unit length a Cholesky factor whose largest and smallest pivot
+    are less than ``0.1 / sqrt(u)`` apart, u the roundoff of the widest float. Otherwise "spir" if
+    p is above 512 and M has at least 64 p rows. Otherwise "sketch_cholqr".
+
+    All is computed in the widest float of the device, so that float32 data are solved in
+    float64 where there is one. Data whose squares would leave the range of the floating-point
+    numbers are scaled by powers of two.
+
+    Cost: ``n d^2`` flops for "cholesky", ``2 n d^2`` for "sketch_cholqr", all matrix products,
+    and two to five passes over the data; 15 to 40 passes for "spir" and "lsmr". One
+    synchronisation a pass, two an iteration.
+
+    Storage: of numbers of the widest float "cholesky" takes ``4 d^2``, "sketch_cholqr"
+    ``3 m d + 8 d^2``, "spir" and "lsmr" ``3 m d + 12 d^2``; each ``2 n k`` for residuals, and up
+    to three blocks of 8 MiB. For ``n < d`` the same with n and d exchanged. Blocks of a source
+    with fewer rows than columns are put together in memory.
+
+    References
+    ----------
+    .. [1] A. J. Higgins, D. B. Szyld, E. G. Boman, I. Yamazaki, "Analysis of randomized
+       Householder-Cholesky QR factorization with multisketching", Numer. Math. (2025).
+    .. [2] E. N. Epperly, M. Meier, Y. Nakatsukasa, "Fast randomized least-squares solvers can be
+       just as accurate and stable as classical direct solvers", Comm. Pure Appl. Math. (2025).
+    .. [3] D. C.-L. Fong, M. Saunders, "LSMR: an iterative algorithm for sparse least-squares
+       problems", SIAM J. Sci. Comput. 33 (2011).
+    .. [4] R. Karlson, B. Walden, "Estimation of optimal backward perturbation bounds for the
+       linear least squares problem", BIT 37 (1997).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from linalgkit.regression import lstsq
+    >>> rng = np.random.default_rng(0)
+    >>> A = rng.standard_normal((5000, 3))
+    >>> x = np.asarray([1.0, -2.0, 0.5])
+    >>> result = lstsq(A, A @ x + 0.1 * rng.standard_normal(5000), rng=0)
+    >>> result.x.round(2)
+    array([ 1. , -2. ,  0.5])
+    >>> result.driver, result.rank, bool(result.backward_error < 1e-15)
+    ('cholesky', 3, True)
+    """
+    check_choice("driver", driver, DRIVERS)
+    check_choice("sketch", sketch, SKETCHES)
+    rcond = None if rcond is None else check_float("rcond", rcond, 0.0, 1.0, high_open=True)
+    eq = several_passes(A, b, weights=weights, alpha=alpha)
+    m = checked_rows(m, eq)
+    with undone_on_error(rng):
+        plan = Plan(driver, SketchOptions(sketch, m, PhiloxTiles(rng)), rcond)
+        solved, system = solve(eq, plan)
+    return _result(solved, system, plan)
+
+
+def _result(solved: Solved, system: System, plan: Plan) -> LstsqResult:
+    """Return the result in the caller's units and precision, and warn where it is weak."""
+    eq, solver = system.equations, solved.solver
+    X, errors, norms = _rounded(solved, system)
+    status = _status(solved, system, plan, max(errors))
+    _warn(status, system, solver.rank, max(errors))
+    units = eq.b_exponents or [0] * eq.k
+    residuals = [ldexp_float(norm, e) for norm, e in zip(norms, units, strict=True)]
+    return LstsqResult(
+        x=eq.shape_x(X),
+        rank=solver.rank,
+        condition=solver.condition,
+        backward_error=eq.shape_k(errors),
+        residual_norm=eq.shape_k(residuals),
+        iterations=solver.n_iterations,
+        driver=solver.driver,
+        status=status,
+    )
+
+
+def _rounded(solved: Solved, system: System) -> tuple[Array, list[float], list[float]]:
+    """Return the unknowns in the caller's precision, and what is true of them when rounded."""
+    eq, state, xp = system.equations, solved.state, system.xp
+    if eq.dtype == system.dtype:
+        return eq.unscaled(state.X), solved.errors, state.residual_norms
+    X = xp.astype(state.X, eq.dtype)
+    state = system.rounded(state, system.as_dtype(X))
+    return eq.unscaled(X), certified(system, solved.solver, state), state.residual_norms
+
+
+def _status(solved: Solved, system: System, plan: Plan, worst: float) -> str:
+    """Return the word for an answer."""
+    if solved.solver.is_truncated:
+        return "converged" if solved.is_converged else "inaccurate"
+    if not worst <= ROUNDING / 2 * roundoff(system):
+        return "inaccurate"
+    is_deficient = solved.solver.rank < system.size and plan.rcond is None
+    return "rank_deficient" if is_deficient else "converged"
+
+
+def _warn(status: str, system: System, rank: int, worst: float) -> None:
+    eq = system.equations
+    if status == "rank_deficient":
+        text = (
+            f"A of shape ({eq.n}, {eq.d}) has numerical rank {rank}: x is the solution of minimum "
+            "norm. Pass alpha > 0 for a ridge, or rcond to state what counts as zero."
+        )
+        warnings.warn(text, AccuracyWarning, stacklevel=4)
+    elif status == "inaccurate":
+        text = (
+            f"the backward error is {worst:.1e} ||A||_F, above ten roundoffs "
+            f"({ROUNDING / 2 * roundoff(system):.1e}). Try another driver, or a larger m."
+        )
+        warnings.warn(text, AccuracyWarning, stacklevel=4)

@@ -1,0 +1,143 @@
+"""Problems with fewer equations than unknowns: ``M = A^H``, and the solution is ``x = M y``.
+
+``y`` solves ``(A A^H + alpha I) y = b``, which gives the minimum norm where alpha is 0 and the
+ridge solution otherwise. The equations are few and are held as one operator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from linalgkit._core.array import Array, adjoint
+from linalgkit._core.linalg import norm_fro
+from linalgkit._core.operators import DenseOperator, Operator
+from linalgkit._core.scaling import silent
+from linalgkit.regression._certificate import (
+    Point,
+    backward_errors,
+    column_norms,
+    damped_norms,
+    upper_bounds,
+)
+from linalgkit.regression._problem import Equations
+from linalgkit.regression._system import PRODUCT_BYTES, Share, State, System, add_to
+
+
+class WideSystem(System):
+    """Least squares with ``n < d``.
+
+    Parameters
+    ----------
+    equations : Equations
+        Of any kind but ``"blocks"``.
+    """
+
+    is_wide = True
+
+    def __init__(self, equations: Equations) -> None:
+        super().__init__(equations)
+        assert equations.n is not None
+        self.size, self.length = equations.n, equations.d
+        blocks = equations.blocks(block_rows=equations.n, check=False, dtype=self.dtype)
+        ((_, self.A, self.B),) = list(blocks)
+
+    def ridge(self) -> Array | None:
+        """Return the diagonal (n,) that the ridge adds to ``A A^H``, or None."""
+        alpha = self.equations.alpha_in_units
+        if alpha == 0:
+            return None
+        return alpha * self.xp.ones((self.size,), dtype=self.real, device=self.device)
+
+    def right_blocks(self) -> Iterator[tuple[int, Array]]:
+        """Yield the right sides."""
+        yield 0, self.B
+
+    # ---------------------------------------------------------------------------- passes
+
+    def m_blocks(self, n_bytes: int = PRODUCT_BYTES) -> Iterator[tuple[int, Operator]]:
+        """Yield number of the first row and operator of blocks of rows of ``A^H``."""
+        if not isinstance(self.A, DenseOperator):
+            yield 0, self.A.H
+            return
+        step = self.block_rows(n_bytes, self.size)
+        for start in range(0, self.length, step):
+            yield start, DenseOperator(self.A.A[:, start : min(start + step, self.length)]).H
+
+    def sample(self, count: int) -> Array:
+        """Return about `count` rows of ``A^H``, evenly spread over an array."""
+        if isinstance(self.A, DenseOperator):
+            return adjoint(self.A.A[:, :: max(1, self.length // count)], self.xp)
+        return self.A.H.matmul(self.identity())[:count, :]
+
+    def accumulate(
+        self, share: Share, *, with_gradient: bool = True
+    ) -> tuple[tuple[Array, ...], State]:
+        """Return the sums of what blocks of ``A^H`` give, and the state at ``x = 0``."""
+        total: tuple[Array, ...] | None = None
+        with silent():
+            for _, block in self.m_blocks():
+                total = add_to(total, share(block, None))
+        assert total is not None
+        return total, self.origin()
+
+    def origin(self) -> State:
+        """Return the state at ``x = 0``."""
+        with silent():
+            self.b_norms = self.check_range(self.squares(self.B))
+        X, Y = self.zeros(self.length, self.k), self.zeros(self.size, self.k)
+        return State(X, Y, self.B, self.B, self.b_norms)
+
+    def advance(self, state: State, dY: Array) -> State:
+        """Return the unknowns moved by ``A^H dY``."""
+        return State(state.X + self.A.rmatmul(dY), state.Y + dY, state.gradient)
+
+    def evaluate(self, state: State, *, keep: bool = False) -> State:
+        """Return ``b - A X`` and the gradient ``b - A X - alpha Y``: one pass."""
+        r = self.B - self.A.matmul(state.X)
+        g, ridge = r, self.ridge()
+        if ridge is not None:
+            g = r - self.as_dtype(ridge)[:, None] * state.Y
+        return State(state.X, state.Y, g, r, column_norms(r, self.xp))
+
+    def normal_product(self, Z: Array) -> Array:
+        """Return ``A A^H Z`` with the ridge: one pass."""
+        total, ridge = self.A.matmul(self.A.rmatmul(Z)), self.ridge()
+        return total if ridge is None else total + self.as_dtype(ridge)[:, None] * Z
+
+    # ----------------------------------------------------------------------- certificate
+
+    def errors(self, R: Array, state: State, units: Array | None, *, exact: bool) -> list[float]:
+        """Return the backward error of each right side; ``R^H R = A A^H`` with the ridge."""
+        xp, t, alpha = self.xp, state.gradient, self.equations.alpha_in_units
+        point = self._point(state, R @ t, self.frobenius(R, None))
+        if alpha == 0:
+            return backward_errors(adjoint(R, xp), point, xp, exact=exact)
+        # The gradient is A^H t, and (A A^H + alpha) (A A^H + alpha + mu^2)^-1 is too large by
+        # alpha times the second factor.
+        excess = damped_norms(R, t, point.dampings(), point.r_norms, xp, exact=False)
+        less = [alpha * e * e for e in excess]
+        return backward_errors(adjoint(R, xp), point, xp, exact=False, less=less)
+
+    def bounds(
+        self, state: State, kept: list[float], units: Array | None, a_norm: float
+    ) -> list[float]:
+        """Return upper bounds on the backward errors from the residual."""
+        gradient = a_norm * state.gradient
+        return upper_bounds(kept, self._point(state, gradient, a_norm), self.xp)
+
+    def frobenius(self, R: Array, units: Array | None) -> float:
+        """Return ``||A||_F`` with the ridge."""
+        energy = norm_fro(R, self.xp)
+        missing = self.equations.alpha_in_units * (self.length - self.size)
+        return math.sqrt(energy * energy + missing)
+
+    def _point(self, state: State, gradient: Array, a_norm: float) -> Point:
+        sizes = self.sizes(state, None)
+        root = math.sqrt(self.equations.alpha_in_units)
+        norms = [math.hypot(r, root * x) for r, x in zip(state.residual_norms, sizes, strict=True)]
+        return Point(gradient, norms, sizes, self.b_norms, a_norm)
+
+    def sizes(self, state: State, units: Array | None) -> list[float]:
+        """Return the norms of the unknowns."""
+        return column_norms(state.X, self.xp)
