@@ -17,7 +17,7 @@ from matplotlib.image import imread
 
 import linalgkit.__main__ as job
 
-PICTURES = ("eigen-patches.png", "spectrum.png")
+PICTURES = ("eigen-patches.png", "spectrum.png", "neighbour-filter.png")
 
 
 @pytest.fixture
@@ -49,11 +49,14 @@ def test_the_job_prints_answers_and_saves_pictures(
     assert code == 0
     for word in ("portfolio", "gram", "IncrementalPCA", "Gram + eigh", "z-score", "seconds", "MiB"):
         assert word in out
+    for word in ("numpy.linalg.lstsq", "one pass, gaussian", "exact law", "backward error"):
+        assert word in out
     for name in PICTURES:
         pixels = imread(folder / name)
         assert pixels.shape[0] > 200
         assert pixels.std() > 0.01
     assert "portfolio" in (folder / "streaming.md").read_text("utf-8")
+    assert "block_srht" in (folder / "regression.md").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("small_photographs")

@@ -37,4 +37,7 @@ class Demo:
         return cast("Callable[[Context], list[Path]]", module.run)(context)
 
 
-DEMOS = (Demo("streaming", "top eigenvectors of half a million patches of two photographs"),)
+DEMOS = (
+    Demo("streaming", "top eigenvectors of half a million patches of two photographs"),
+    Demo("regression", "each pixel from its neighbours: half a million equations, with intervals"),
+)
