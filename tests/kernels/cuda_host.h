@@ -3,6 +3,7 @@
 // The threads of a block are fibres. A warp's lanes are resumed in turn, each running to its next
 // shuffle, until all wait at a __syncthreads; only then does the next warp run. So a barrier that
 // is missing between warps, or a shuffle that only some lanes reach, gives wrong numbers.
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -54,6 +55,19 @@ static double atomicAdd(double* target, double x) {
   const double old = *target;
   *target = old + x;
   return old;
+}
+
+static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+  return static_cast<unsigned __int128>(a) * b >> 64;
+}
+
+static void sincospi(double x, double* sine, double* cosine) {
+  const double quarter = std::floor(2 * x + 0.5), angle = M_PI * (x - quarter / 2);
+  const double s = std::sin(angle), c = std::cos(angle);
+  const double turned[4] = {s, c, -s, -c};
+  const int k = static_cast<int>(std::fmod(quarter, 4) + 4) % 4;
+  *sine = turned[k];
+  *cosine = turned[(k + 1) % 4];
 }
 
 static void host_run_warp(int warp) {

@@ -17,7 +17,15 @@ import scipy.sparse as sp
 from linalgkit import _kernels
 from linalgkit._core.array import numpy_namespace
 from linalgkit._kernels import cupy_forms
-from linalgkit._kernels.cupy_forms import dense, ladder, launch, sparse
+from linalgkit._kernels.cupy_forms import (
+    dense,
+    embedding,
+    hadamard,
+    ladder,
+    launch,
+    normal,
+    sparse,
+)
 
 from .cuda_host import HostDevice
 
@@ -30,11 +38,18 @@ INSTANCES = {
         "row_norms_squared<double>",
         "sum_partials",
     ],
+    "embedding": ["segment_sums<float>", "segment_sums<double>"],
+    "hadamard": [
+        *(f"butterflies<{t}, {r}>" for t, r in product(("float", "double"), (2, 4, 8, 16, 32))),
+        "place_rows<float>",
+        "place_rows<double>",
+    ],
     "ladder": [
         "ladder_solve<double, double>",
         "ladder_solve<double, Complex<double>>",
         "ladder_solve<Complex<double>, Complex<double>>",
     ],
+    "normal": ["normal_rows<float>", "normal_rows<double>"],
     "sparse": [
         f"csr_normal_product<{t}, {s}, {i}, {q}>"
         for (t, s), i, q in product(
@@ -86,7 +101,7 @@ def host_device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
 
 @pytest.fixture(autouse=True)
 def launch_on_host(host_device: HostDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (dense, ladder, sparse):
+    for module in (dense, embedding, hadamard, ladder, normal, sparse):
         monkeypatch.setattr(module, "launch", host_device.launch)
 
 
@@ -155,3 +170,71 @@ def test_csr_product_on_the_host(rng: np.random.Generator, dtype: str, q: int) -
     found = sparse.csr_normal_product_norms(NP, S, Z)
     assert_all_close(found, expected, dtype)
     assert_all_close(sparse.csr_normal_product(NP, S, Z), expected[:2], dtype)
+
+
+DTYPES = ("float32", "float64", "complex64", "complex128")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("N", "d"), [(1, 3), (2, 1), (64, 5), (2048, 2)])
+def test_transform_on_the_host(rng: np.random.Generator, dtype: str, N: int, d: int) -> None:
+    X = data(rng, dtype, N, d)
+    expected = _kernels.fwht.forms()["portable"](NP, X)
+    assert_all_close((hadamard.fwht(NP, X),), (expected,), dtype)
+    assert_all_close((hadamard.fwht(NP, np.asfortranarray(X)),), (expected,), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize(("n", "N"), [(64, 64), (50, 64), (0, 8), (1, 1)])
+def test_rows_of_the_transform_on_the_host(
+    rng: np.random.Generator, dtype: str, ordered: bool, n: int, N: int
+) -> None:
+    X, signs = data(rng, dtype, n, 9)[::-1], rng.choice([-1, 1], n).astype(np.int8)
+    order = rng.permutation(N)[:n] if ordered else None
+    places, weights = rng.integers(0, N, 21), rng.standard_normal(21)
+    rows = X, order, signs, N, places
+    ends = np.array([0, 20, 20, 21])
+    for name, call, rest in (
+        ("hadamard_rows", hadamard.hadamard_rows, ()),
+        ("hadamard_pool", hadamard.hadamard_pool, (weights, ends)),
+    ):
+        expected = _kernels.registered()[name].forms()["portable"](NP, *rows, *rest)
+        assert_all_close((call(NP, *rows, *rest),), (expected,), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("ordered", [False, True])
+def test_blocks_of_transforms_on_the_host(
+    rng: np.random.Generator, dtype: str, ordered: bool
+) -> None:
+    X, signs = data(rng, dtype, 40, 9), rng.choice([-1.0, 1.0], 40)
+    order = np.concatenate([rng.permutation(16), rng.permutation(16), rng.permutation(16)[:8]])
+    places, weights = rng.integers(0, 16, (3, 5)), rng.standard_normal((3, 5))
+    arguments = X, order if ordered else None, signs, 16, places, weights
+    expected = _kernels.hadamard_blocks.forms()["portable"](NP, *arguments)
+    assert_all_close((hadamard.hadamard_blocks(NP, *arguments),), (expected,), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("b", "d", "s", "m"), [(60, 70, 3, 5), (1, 1, 1, 2), (0, 3, 2, 2)])
+def test_sparse_sketch_on_the_host(
+    rng: np.random.Generator, dtype: str, b: int, d: int, s: int, m: int
+) -> None:
+    X, positions = data(rng, dtype, b, d + 3)[:, 3:], rng.integers(0, m, (b, s))
+    signs = rng.choice([-1, 1], (b, s)).astype(np.int8)
+    expected = _kernels.sparse_embed.forms()["portable"](NP, X, positions, signs, m)
+    found = embedding.sparse_embed(NP, X, positions, signs, m)
+    assert_all_close((found,), (expected,), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("first", "rows", "m"), [(0, 3, 8), (2**40, 70, 5), (1, 0, 3)])
+def test_normal_rows_on_the_host(dtype: str, first: int, rows: int, m: int) -> None:
+    arguments = (2**64 - 1, 7), (2**64 - 1, 5, 3), first, rows, m, "cpu", np.dtype(dtype)
+    expected = _kernels.normal_rows.forms()["portable"](NP, *arguments)
+    found = normal.normal_rows(NP, *arguments)
+    real = expected.real.dtype
+    difference = np.abs(found.view(real) - expected.view(real))
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    assert np.all(difference <= 8 * np.spacing(np.abs(expected.view(real))))

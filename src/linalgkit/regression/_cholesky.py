@@ -12,7 +12,8 @@ import math
 
 from linalgkit._core.array import Array, adjoint
 from linalgkit._core.linalg import NotPositiveDefiniteError, cholesky, solve_triangular
-from linalgkit.regression._coordinates import Map
+from linalgkit._core.operators import Operator
+from linalgkit.regression._coordinates import Maps
 from linalgkit.regression._precondition import condition_of, singular_values
 from linalgkit.regression._solver import DirectSolver
 from linalgkit.regression._system import System
@@ -51,9 +52,8 @@ def cholesky_solver(system: System, tolerance: float) -> DirectSolver | None:
     alive = system.as_dtype(xp.where(dead, xp.zeros_like(scale), 1 / scale))
     R = adjoint(factor, xp) * alive[None, :]
     rank = sum(root > 0 for root in roots)
-    maps = _maps(factor, system.as_dtype(scale)[:, None], system)
-    units = system.units_of(scale)
-    return DirectSolver("cholesky", state, maps, None, R, units, rank, condition)
+    maps, units = _maps(factor, system.as_dtype(scale)[:, None], system), system.units_of(scale)
+    return DirectSolver("cholesky", state, maps, R, units, rank, condition)
 
 
 def _equilibrated_factor(G: Array, scale: Array, dead: Array, system: System) -> Array | None:
@@ -67,8 +67,8 @@ def _equilibrated_factor(G: Array, scale: Array, dead: Array, system: System) ->
         return None
 
 
-def _maps(L: Array, scale: Array, system: System) -> tuple[Map, Map]:
-    """Return ``g -> L^-1 D g`` and ``h -> D L^-H h``."""
+def _maps(L: Array, scale: Array, system: System) -> Maps:
+    """Return ``g -> L^-1 D g`` and ``h -> D L^-H h``, and what wide problems need."""
     xp = system.xp
 
     def reduce(g: Array) -> Array:
@@ -77,4 +77,10 @@ def _maps(L: Array, scale: Array, system: System) -> tuple[Map, Map]:
     def expand(h: Array) -> Array:
         return scale * solve_triangular(L, h, lower=True, adjoint=True, xp=xp)
 
-    return reduce, expand
+    def kept(g: Array) -> Array:
+        return g if system.is_wide else reduce(g)
+
+    def image(block: Operator, h: Array) -> Array:
+        return block.matmul(expand(h))
+
+    return Maps(reduce, expand, kept, image)

@@ -17,13 +17,39 @@ from typing import Any, TypeAlias
 
 from linalgkit._core.array import Array, matmul_h
 from linalgkit._core.linalg import qr_positive
+from linalgkit._core.operators import Operator
 from linalgkit.regression._precondition import Basis, Sketched, singular_basis
 from linalgkit.regression._system import System
 
 Map: TypeAlias = Callable[[Array], Array]
+Rows: TypeAlias = Callable[[Operator], Array]
 
 # A direction that the sketch takes for zero must be as small in the data, up to this factor.
 _DISTORTION = 8
+
+
+@dataclass(frozen=True)
+class Maps:
+    """To and from coordinates ``M P`` in which `M` is nearly orthonormal.
+
+    Attributes
+    ----------
+    reduce : callable
+        ``g -> P^H g``.
+    expand : callable
+        ``h -> P h``.
+    kept : callable
+        See :meth:`Solver.kept`.
+    image : callable
+        ``(block, h) -> block P h`` for wide problems. The product ``block P`` is to be made
+        first and be the one whose Gram matrix was factorised: ``P h`` is so long that ``block (P h)``
+        has no digits left where the condition number is above 1e8.
+    """
+
+    reduce: Map
+    expand: Map
+    kept: Map
+    image: Callable[[Operator, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -33,10 +59,10 @@ class Coordinates:
     Attributes
     ----------
     rows : callable
-        ``X -> X P`` for dense rows.
-    matrix : array (p, r)
-        `P`.
-    maps : tuple of callable
+        ``X -> X P`` for a block of rows of `M`.
+    n_kept : int
+        Columns of `P`.
+    reduce, expand : callable
         ``g -> P^H g`` and ``h -> P h``.
     inverse : array (r, p)
         ``P^-1``, or its rows for the directions that are kept.
@@ -44,9 +70,10 @@ class Coordinates:
         Whether a Gram matrix in single precision will do.
     """
 
-    rows: Map
-    matrix: Array
-    maps: tuple[Map, Map]
+    rows: Rows
+    n_kept: int
+    reduce: Map
+    expand: Map
     inverse: Array
     is_quick: bool = False
 
@@ -90,8 +117,8 @@ def leading(basis: Basis, system: System) -> Coordinates:
     s = system.as_dtype(basis.values)
     P = basis.vectors / s[None, :]
 
-    def product(X: Array) -> Array:
-        return X @ P
+    def product(block: Operator) -> Array:
+        return block.matmul(P)
 
     def reduce(g: Array) -> Array:
         return matmul_h(P, g, system.xp)
@@ -99,7 +126,7 @@ def leading(basis: Basis, system: System) -> Coordinates:
     def expand(h: Array) -> Array:
         return P @ h
 
-    return Coordinates(product, P, (reduce, expand), basis.rows * s[:, None])
+    return Coordinates(product, basis.rank, reduce, expand, basis.rows * s[:, None])
 
 
 def is_confirmed(system: System, basis: Basis, tolerance: float) -> bool:

@@ -46,7 +46,7 @@ class PreconditionedSolver(Solver):
     Parameters
     ----------
     system : System
-        The problem.
+        A tall problem.
     sketched : Sketched
         The sketch.
     basis : Basis
@@ -64,8 +64,8 @@ class PreconditionedSolver(Solver):
         super().__init__(R, units, basis.rank, condition)
         self.system, self.target = system, target
         self.null, self.alive = null_space(basis, system), alive_mask(system, sketched)
-        self.reduce, self.expand = coordinates.maps
-        self._inverse, self._values = coordinates.inverse, system.as_dtype(basis.values)
+        self.reduce, self.expand = coordinates.reduce, coordinates.expand
+        self._inverse = coordinates.inverse
         self._right = sketched.right
 
     def start(self) -> State:
@@ -74,14 +74,12 @@ class PreconditionedSolver(Solver):
         if right is None:
             return system.origin()
         system.measure_right_sides()
-        origin = State(system.zeros(system.d, system.k), None, right)
-        start = system.advance(origin, self.expand(self.reduce(right)))
+        start = State(self.expand(self.reduce(right)), None, right)
         return system.evaluate(start, keep=self.keeps_residual)
 
     def kept(self, g: Array) -> Array:
         """Return what is still to be corrected."""
-        h = self.reduce(g)
-        return self._values[:, None] * h if self.system.is_wide else h
+        return self.reduce(g)
 
     def gradient_of(self, h: Array) -> Array:
         """Return the gradient that `reduce` maps to `h`."""
@@ -110,7 +108,7 @@ def preconditioned(
     kind : type
         A subclass of :class:`PreconditionedSolver`.
     system : System
-        The problem.
+        A tall problem.
     options : SketchOptions
         The sketch; one that has lost rank is replaced by one of twice the rows, twice at most.
     tolerance : float
@@ -120,7 +118,7 @@ def preconditioned(
     """
     m = options.m or default_rows(system, _ROWS_A_COLUMN)
     for _ in range(_ATTEMPTS):
-        sketched = take_sketch(system, options, m, with_right=not system.is_wide)
+        sketched = take_sketch(system, options, m, with_right=True)
         basis = scaled_basis(system, sketched, tolerance)
         if sketched.is_whole or is_confirmed(system, basis, tolerance):
             return kind(system, sketched, basis, target)

@@ -167,7 +167,7 @@ def _maps(system: TallSystem, options: SketchOptions, m: int) -> tuple[Maps, int
     sketched = take_sketch(system, options, m)
     tolerance = RANK_TOLERANCE * eps(xp, eq.dtype)
     basis = scaled_basis(system, sketched, tolerance)
-    reduce, expand = leading(basis, system).maps
+    coordinates = leading(basis, system)
     exponents = [-e for e in eq.column_exponents or [0] * eq.d]
     units = power_factors(exponents, xp, system.device, system.real)
 
@@ -177,10 +177,10 @@ def _maps(system: TallSystem, options: SketchOptions, m: int) -> tuple[Maps, int
         return X
 
     def forward(h: Array) -> Array:
-        return in_units(expand(system.as_dtype(h)))
+        return in_units(coordinates.expand(system.as_dtype(h)))
 
     def backward(g: Array) -> Array:
-        return reduce(in_units(system.as_dtype(g)))
+        return coordinates.reduce(in_units(system.as_dtype(g)))
 
     return (forward, backward), basis.rank
 

@@ -23,7 +23,7 @@ from linalgkit._core.scaling import silent
 from linalgkit._core.triangular import matmul_upper, solve_unchecked
 from linalgkit.regression._coordinates import (
     Coordinates,
-    Map,
+    Maps,
     alive_columns,
     alive_mask,
     is_confirmed,
@@ -94,8 +94,13 @@ def _from_sketch(
 ) -> DirectSolver | None:
     """Return the solver of one sketch, or None where the sketch is unfit."""
     inverse, condition = _inverse(sketched.R, system)
+    # Wide problems need an accurate image of each step, which products with an inverse are not.
+    is_quick = is_quick and not system.is_wide
     is_quick = is_quick and condition * max(tolerance, system.roundoff / _QUICK) < 1
-    if is_quick or (inverse is not None and _has_full_rank(sketched.R, tolerance, system)):
+    has_rows = system.equations.is_dense
+    if is_quick or (
+        has_rows and inverse is not None and _has_full_rank(sketched, tolerance, system)
+    ):
         return _finish(system, sketched, _triangular(sketched, inverse, system, is_quick))
     basis = scaled_basis(system, sketched, tolerance)
     if not (sketched.is_whole or is_confirmed(system, basis, tolerance)):
@@ -113,9 +118,12 @@ def _inverse(R: Array, system: System) -> tuple[Array | None, float]:
     return (inverse, condition) if math.isfinite(condition) else (None, math.inf)
 
 
-def _has_full_rank(R: Array, tolerance: float, system: System) -> bool:
-    values = singular_values(R, system.xp)
+def _has_full_rank(sketched: Sketched, tolerance: float, system: System) -> bool:
+    values = singular_values(sketched.R, system.xp)
     return values[-1] > tolerance * values[0]
+
+
+# ------------------------------------------------------------------------------ coordinates
 
 
 def _triangular(
@@ -127,11 +135,12 @@ def _triangular(
     R = sketched.R * system.as_dtype(1 / sketched.scale)[None, :]
     P = inverse * system.as_dtype(sketched.scale)[:, None]
 
-    def product(X: Array) -> Array:
-        return matmul_upper(X, P, xp)
+    def product(block: Operator) -> Array:
+        return matmul_upper(block.A, P, xp) if isinstance(block, DenseOperator) else block.matmul(P)
 
-    def substitution(X: Array) -> Array:
-        return adjoint(solve_unchecked(R, adjoint(X, xp), False, False, True, xp), xp)
+    def substitution(block: Operator) -> Array:
+        assert isinstance(block, DenseOperator)
+        return adjoint(solve_unchecked(R, adjoint(block.A, xp), False, False, True, xp), xp)
 
     def reduce(g: Array) -> Array:
         return solve_unchecked(R, g, False, False, True, xp)
@@ -139,7 +148,8 @@ def _triangular(
     def expand(h: Array) -> Array:
         return solve_unchecked(R, h, False, False, False, xp)
 
-    return Coordinates(product if is_quick else substitution, P, (reduce, expand), R, is_quick)
+    rows = product if is_quick else substitution
+    return Coordinates(rows, system.size, reduce, expand, R, is_quick)
 
 
 # ----------------------------------------------------------------------------- Gram matrix
@@ -155,7 +165,6 @@ def _finish(
         L = cholesky(gram, xp)
     except NotPositiveDefiniteError:
         return None
-    first = None if right is None else solve_triangular(L, right, lower=True, xp=xp)
     R = adjoint(L, xp) @ coordinates.inverse
     values = singular_values(R * system.as_dtype(sketched.scale)[None, :], xp)
     rank, null = system.size - sketched.n_dead, None
@@ -163,9 +172,10 @@ def _finish(
         rank, null = basis.rank, null_space(basis, system)
         R, values = whole_factor(R, basis, system), values[: basis.rank]
     R = R * system.as_dtype(alive_columns(system, sketched))[None, :]
-    maps = _joined_maps(coordinates.maps, L, system)
+    maps = _whitened(coordinates, L, system)
     units, condition = system.units_of(sketched.scale), condition_of(values)
-    solver = DirectSolver("sketch_cholqr", state, maps, first, R, units, rank, condition)
+    solver = DirectSolver("sketch_cholqr", state, maps, R, units, rank, condition)
+    solver.first = None if right is None else solve_triangular(L, right, lower=True, xp=xp)
     solver.null, solver.alive = null, alive_mask(system, sketched)
     return solver
 
@@ -184,8 +194,8 @@ def _gram(
         return total
 
     total, state = system.accumulate(share, with_gradient=False)
-    n_kept = coordinates.matrix.shape[1]
-    extra = extra_rows(system, sketched.dead if n_kept == system.size else None)
+    has_dead = coordinates.n_kept == system.size
+    extra = extra_rows(system, sketched.dead if has_dead else None)
     if extra is not None:
         right = None if system.is_wide else system.zeros(system.size, system.k)
         total = add_to(total, share(DenseOperator(extra), right))
@@ -209,29 +219,36 @@ def _mapped(
     block: Operator, B: Array | None, coordinates: Coordinates, system: System
 ) -> Iterator[tuple[Array, Array | None]]:
     """Yield ``X P`` and the right sides for the rows `X` of a block, some at a time."""
-    if isinstance(block, DenseOperator):
-        yield coordinates.rows(block.A), B
-        return
-    if not isinstance(block, SparseOperator):
-        yield block.matmul(coordinates.matrix), B
-        return
     n, step = block.shape[0], system.block_rows(PRODUCT_BYTES, system.size)
+    if not isinstance(block, SparseOperator):
+        yield coordinates.rows(block), B
+        return
     for start in range(0, n, step):
         stop = min(start + step, n)
-        Y = block.rows(start, stop).matmul(coordinates.matrix)
-        yield Y, None if B is None else B[start:stop, :]
+        part = coordinates.rows(block.rows(start, stop))
+        yield part, None if B is None else B[start:stop, :]
 
 
-def _joined_maps(maps: tuple[Map, Map], L: Array | None, system: System) -> tuple[Map, Map]:
-    """Return the maps to and from the coordinates in which the Gram matrix is the identity."""
-    if L is None:
-        return maps
-    xp, (reduce, expand) = system.xp, maps
+def _whitened(coordinates: Coordinates, L: Array, system: System) -> Maps:
+    """Return the maps to and from coordinates in which the Gram matrix is the identity."""
+    xp = system.xp
 
-    def whiten(g: Array) -> Array:
-        return solve_triangular(L, reduce(g), lower=True, xp=xp)
+    def reduce(g: Array) -> Array:
+        return solve_triangular(L, coordinates.reduce(g), lower=True, xp=xp)
 
-    def colour(h: Array) -> Array:
-        return expand(solve_triangular(L, h, lower=True, adjoint=True, xp=xp))
+    def coloured(h: Array) -> Array:
+        return solve_triangular(L, h, lower=True, adjoint=True, xp=xp)
 
-    return whiten, colour
+    def expand(h: Array) -> Array:
+        return coordinates.expand(coloured(h))
+
+    def image(block: Operator, h: Array) -> Array:
+        h = coloured(h)
+        parts = [Y @ h for Y, _ in _mapped(block, None, coordinates, system)]
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+    return Maps(reduce, expand, _same if system.is_wide else reduce, image)
+
+
+def _same(g: Array) -> Array:
+    return g

@@ -3,7 +3,7 @@
 A solver has maps to coordinates in which `M` is nearly orthonormal, and back::
 
     h = reduce(g)                   # ||h|| = ||(M^H M)^(-1/2) g||
-    dY = expand(reduce(g))          # (M^H M)^+ g
+    dY = expand(h)                  # (M^H M)^+ g
     solved = refine(system, solver, target)
 
 """
@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from linalgkit._core.array import Array, matmul_h
+from linalgkit._core.operators import Operator
 from linalgkit.regression._certificate import column_norms
-from linalgkit.regression._coordinates import Map
+from linalgkit.regression._coordinates import Maps
 from linalgkit.regression._system import State, System
 
 MOST_CORRECTIONS = 8
@@ -86,12 +87,16 @@ class Solver(ABC):
         """Return an array whose columns have the norms of what is still to be corrected.
 
         Of tall problems the gradient in coordinates in which `M` is nearly orthonormal, of wide
-        ones the part of the residual in the range of `A`.
+        ones the part of the residual that lies in the range of `A`, or all of it.
         """
 
     @abstractmethod
     def correction(self, system: System, state: State) -> Array:
-        """Return the step ``dY`` (p, k)."""
+        """Return the step for :meth:`System.advance`: (p, k), or reduced for wide problems."""
+
+    def image(self, block: Operator, step: Array) -> Array:
+        """Return the product of rows of `M` with a step of a wide problem."""
+        raise AssertionError("this solver is for tall problems")
 
 
 class DirectSolver(Solver):
@@ -103,10 +108,8 @@ class DirectSolver(Solver):
         Name of the driver.
     state : State
         The state at ``x = 0``.
-    maps : tuple of callable
+    maps : Maps
         To the coordinates in which `M` is nearly orthonormal, and back.
-    first : array or None
-        The reduced gradient at ``x = 0`` where it is known more accurately than from the gradient.
     R, units, rank, condition
         See :class:`Solver`.
     """
@@ -115,18 +118,17 @@ class DirectSolver(Solver):
         self,
         driver: str,
         state: State,
-        maps: tuple[Map, Map],
-        first: Array | None,
+        maps: Maps,
         R: Array,
         units: Array | None,
         rank: int,
         condition: float,
     ) -> None:
         super().__init__(R, units, rank, condition)
-        self.driver = driver
-        self._state, self._first = state, first
-        self._reduce, self._expand = maps
-        self.kept_map: Map = (lambda g: g) if state.Y is not None else self._reduce
+        self.driver, self.maps = driver, maps
+        self._state = state
+        #: The reduced gradient at ``x = 0`` where it is known more accurately than from there.
+        self.first: Array | None = None
 
     def start(self) -> State:
         """Return the state at ``x = 0``."""
@@ -134,13 +136,18 @@ class DirectSolver(Solver):
 
     def kept(self, g: Array) -> Array:
         """Return what is still to be corrected."""
-        return self.kept_map(g)
+        return self.maps.kept(g)
 
     def correction(self, system: System, state: State) -> Array:
         """Return the step that the factors give."""
         self.n_iterations += 1
-        h, self._first = self._first, None
-        return self._expand(self._reduce(state.gradient) if h is None else h)
+        h, self.first = self.first, None
+        h = self.maps.reduce(state.gradient) if h is None else h
+        return h if system.is_wide else self.maps.expand(h)
+
+    def image(self, block: Operator, step: Array) -> Array:
+        """Return the product of rows of `M` with a reduced step."""
+        return self.maps.image(block, step)
 
 
 @dataclass(frozen=True)
@@ -211,7 +218,8 @@ def refine(system: System, solver: Solver, target: float) -> Solved | None:
     if not any(system.b_norms):
         return Solved(state, solver, [0.0] * system.k, True)
     for _ in range(MOST_CORRECTIONS):
-        moved = system.advance(state, solver.correction(system, state))
+        step = solver.correction(system, state)
+        moved = system.advance(state, step, solver.image)
         state = system.evaluate(without_null(system, solver, moved), keep=solver.keeps_residual)
         found = look_at(system, solver, state, target, is_close)
         helps = progress.judge(state, found, _absolute(system, solver, state, found.errors))

@@ -23,7 +23,6 @@ from linalgkit.regression._system import State, System
 # 2. After the first correction the iterations stop by an upper bound on the Karlson-Walden
 #    estimate that follows from the recursion, not every five iterations by the estimate.
 # 3. Two corrections are the rule, not the law: the certificate of the true residual decides.
-# 4. Wide problems iterate on A A^H for the minimum-norm solution.
 class SpirSolver(PreconditionedSolver):
     """Corrections by conjugate gradients."""
 
@@ -32,7 +31,7 @@ class SpirSolver(PreconditionedSolver):
 
     def correction(self, system: System, state: State) -> Array:
         """Return the solution of the normal equations for a gradient, (p, k)."""
-        by_steps, self._is_first = self._is_first and not system.is_wide, False
+        by_steps, self._is_first = self._is_first, False
         xp = system.xp
         rho = self.reduce(state.gradient)
         y, p, size = xp.zeros_like(rho), rho, system.squares(rho)

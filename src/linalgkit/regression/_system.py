@@ -3,7 +3,7 @@
 Tall problems have ``M = A`` (below it the rows of the ridge), wide ones ``M = A^H``::
 
     G, state = system.gram()                # M^H M and the state at x = 0, one pass
-    state = system.advance(state, dY)       # x + dY, or x + M dY
+    state = system.advance(state, step, image)  # x + step, or x + M step
     state = system.evaluate(state)          # residual and gradient, one pass
     system.errors(R, state, exact=False)    # backward errors, where R^H R = M^H M
 
@@ -40,6 +40,8 @@ PRODUCT_BYTES = 2**22
 _DEVICE_BYTES = 2**28
 
 
+Image: TypeAlias = Callable[[Operator, Array], Array]
+
 # Columns whose lengths differ by less than this are measured as they are.
 _ALIKE = 16
 
@@ -69,10 +71,12 @@ class State:
     ----------
     X : array (d, k)
         The unknowns.
-    Y : array (p, k) or None
-        For wide problems ``X = M Y``.
+    slack : array (n, k) or None
+        For wide problems with a ridge the unknowns `s` in ``A x + sqrt(alpha) s = b``, of which
+        the solution of least norm ``||x||^2 + ||s||^2`` is sought.
     gradient : array (p, k)
-        Right side of ``M^H M dY = gradient``; zero at the solution.
+        ``A^H (b - A X) - alpha X`` of tall problems, ``b - A X - sqrt(alpha) s`` of wide ones:
+        zero at the solution.
     residual : array (n, k) or None
         ``b - A X``, where it was asked for.
     residual_norms : list of float
@@ -80,7 +84,7 @@ class State:
     """
 
     X: Array
-    Y: Array | None
+    slack: Array | None
     gradient: Array
     residual: Array | None = None
     residual_norms: list[float] = field(default_factory=list)
@@ -148,8 +152,12 @@ class System(ABC):
         """Return the state at ``x = 0``: one pass."""
 
     @abstractmethod
-    def advance(self, state: State, dY: Array) -> State:
-        """Return the unknowns moved by a correction; nothing else is valid in the result."""
+    def advance(self, state: State, step: Array, image: Image) -> State:
+        """Return the unknowns moved by a correction; nothing else is valid in the result.
+
+        Of tall problems the step is added to `X`; of wide ones `image` gives its product with
+        blocks of rows of `M`, which is.
+        """
 
     def rounded(self, state: State, X: Array) -> State:
         """Return the state of the unknowns after rounding: one pass."""
@@ -157,7 +165,7 @@ class System(ABC):
 
     @abstractmethod
     def evaluate(self, state: State, *, keep: bool = False) -> State:
-        """Return the state with all that follows from `X` and `Y` made new: one pass."""
+        """Return the state with all that follows from the unknowns made new: one pass."""
 
     @abstractmethod
     def normal_product(self, Z: Array) -> Array:

@@ -18,7 +18,14 @@ from linalgkit.regression._certificate import (
     upper_bounds,
 )
 from linalgkit.regression._problem import Equations
-from linalgkit.regression._system import PRODUCT_BYTES, Share, State, System, add_to
+from linalgkit.regression._system import (
+    PRODUCT_BYTES,
+    Image,
+    Share,
+    State,
+    System,
+    add_to,
+)
 
 # Columns whose units are further apart than this weigh nothing in a norm of all.
 _LEAST_WEIGHT = 400
@@ -91,9 +98,9 @@ class TallSystem(System):
         self.b_norms = self.check_range(squares)
         return State(self.zeros(self.d, self.k), None, g, None, self.b_norms)
 
-    def advance(self, state: State, dY: Array) -> State:
+    def advance(self, state: State, step: Array, image: Image) -> State:
         """Return the unknowns moved by a correction."""
-        return State(state.X + dY, None, state.gradient)
+        return State(state.X + step, None, state.gradient)
 
     def evaluate(self, state: State, *, keep: bool = False) -> State:
         """Return residual norms and gradient at `X`: one pass that reads each block once."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from linalgkit._core.array import Array, matmul_h
-from linalgkit.regression._coordinates import Map
+from linalgkit._core.operators import Operator
+from linalgkit.regression._coordinates import Maps
 from linalgkit.regression._precondition import condition_of, singular_basis
 from linalgkit.regression._solver import DirectSolver, Solver
 from linalgkit.regression._system import System
@@ -42,19 +43,15 @@ def truncated(system: System, solver: Solver, rcond: float) -> Solver:
     def expand(h: Array) -> Array:
         return (V @ (h / s)) * units
 
-    maps: tuple[Map, Map] = reduce, expand
-    values = [float(value) for value in basis.values]
-    answer = DirectSolver(
-        solver.driver,
-        solver.start(),
-        maps,
-        None,
-        solver.R,
-        system.units,
-        basis.rank,
-        condition_of(values),
-    )
+    def kept(g: Array) -> Array:
+        return matmul_h(V, g, xp) if system.is_wide else reduce(g)
+
+    def image(block: Operator, h: Array) -> Array:
+        return block.matmul(V / xp.matrix_transpose(s)) @ h
+
+    condition = condition_of([float(value) for value in basis.values])
+    maps = Maps(reduce, expand, kept, image)
+    start = solver.start()
+    answer = DirectSolver(solver.driver, start, maps, solver.R, system.units, basis.rank, condition)
     answer.is_truncated = True
-    if system.is_wide:
-        answer.kept_map = lambda g: matmul_h(V, g, xp)
     return answer

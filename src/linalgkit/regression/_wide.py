@@ -1,7 +1,8 @@
-"""Problems with fewer equations than unknowns: ``M = A^H``, and the solution is ``x = M y``.
+"""Problems with fewer equations than unknowns: ``M = A^H``, with ``sqrt(alpha) I`` below it.
 
-``y`` solves ``(A A^H + alpha I) y = b``, which gives the minimum norm where alpha is 0 and the
-ridge solution otherwise. The equations are few and are held as one operator.
+With ``M = Q R`` the solution of least norm is ``x = Q R^-H b``; with a ridge that of
+``A x + sqrt(alpha) s = b`` with the least ``||x||^2 + ||s||^2``. The equations are few and are held
+as one operator.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from linalgkit.regression._certificate import (
     upper_bounds,
 )
 from linalgkit.regression._problem import Equations
-from linalgkit.regression._system import PRODUCT_BYTES, Share, State, System, add_to
+from linalgkit.regression._system import (
+    PRODUCT_BYTES,
+    Image,
+    Share,
+    State,
+    System,
+    add_to,
+)
 
 
 class WideSystem(System):
@@ -85,20 +93,29 @@ class WideSystem(System):
         """Return the state at ``x = 0``."""
         with silent():
             self.b_norms = self.check_range(self.squares(self.B))
-        X, Y = self.zeros(self.length, self.k), self.zeros(self.size, self.k)
-        return State(X, Y, self.B, self.B, self.b_norms)
+        slack = None if self._root() is None else self.zeros(self.size, self.k)
+        return State(self.zeros(self.length, self.k), slack, self.B, self.B, self.b_norms)
 
-    def advance(self, state: State, dY: Array) -> State:
-        """Return the unknowns moved by ``A^H dY``."""
-        return State(state.X + self.A.rmatmul(dY), state.Y + dY, state.gradient)
+    def _root(self) -> float | None:
+        """Return ``sqrt(alpha)``, or None where it is 0."""
+        alpha = self.equations.alpha_in_units
+        return math.sqrt(alpha) if alpha else None
+
+    def advance(self, state: State, step: Array, image: Image) -> State:
+        """Return the unknowns moved by the product of `M` with a step."""
+        moved = [image(block, step) for _, block in self.m_blocks()]
+        X = state.X + (moved[0] if len(moved) == 1 else self.xp.concat(moved, axis=0))
+        slack, root = state.slack, self._root()
+        if slack is not None and root is not None:
+            slack = slack + image(DenseOperator(root * self.identity()), step)
+        return State(X, slack, state.gradient)
 
     def evaluate(self, state: State, *, keep: bool = False) -> State:
-        """Return ``b - A X`` and the gradient ``b - A X - alpha Y``: one pass."""
+        """Return ``b - A X`` and ``b - A X - sqrt(alpha) s``: one pass."""
         r = self.B - self.A.matmul(state.X)
-        g, ridge = r, self.ridge()
-        if ridge is not None:
-            g = r - self.as_dtype(ridge)[:, None] * state.Y
-        return State(state.X, state.Y, g, r, column_norms(r, self.xp))
+        root = self._root()
+        g = r if root is None or state.slack is None else r - root * state.slack
+        return State(state.X, state.slack, g, r, column_norms(r, self.xp))
 
     def normal_product(self, Z: Array) -> Array:
         """Return ``A A^H Z`` with the ridge: one pass."""

@@ -98,9 +98,7 @@ def _transform(data: Any, i: Any, rows: Any, run: Any, most: int) -> None:
 
 
 @inline
-def _copy(
-    source: Any, i: Any, s: Any, target: Any, j: Any, t: Any, rows: Any, width: Any
-) -> None:
+def _copy(source: Any, i: Any, s: Any, target: Any, j: Any, t: Any, rows: Any, width: Any) -> None:
     """Copy rows that are `s` apart to where they are `t` apart."""
     if s == width and t == width:
         rows, width = _1, rows * width
@@ -314,8 +312,8 @@ def fwht(xp: Namespace, X: Array) -> Array:
         _first_stage(*rows, *place, *entries, none)
     if groups > 1:
         flat_entries = (part.reshape(-1) for part in entries)
-        place = block * d, groups, chunk, block * d, buffer, target, 0
-        _second_stage(read_only(target), *place, *flat_entries, none)
+        parts = block * d, groups, chunk, block * d, buffer, target, 0
+        _second_stage(read_only(target), *parts, *flat_entries, none)
     return Y
 
 

@@ -131,4 +131,4 @@ def _scatter(vectors: int) -> Any:
     return intrinsic(typed)
 
 
-scatter_1, scatter_2, scatter_4, scatter_8, scatter_16 = (_scatter(v) for v in (1, 2, 4, 8, 16))
+scatter_1, scatter_8, scatter_16 = _scatter(1), _scatter(8), _scatter(16)
