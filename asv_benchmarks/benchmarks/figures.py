@@ -7,6 +7,7 @@ or bytes taken in one process.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -119,4 +120,81 @@ STREAMING_EIGENVECTORS = (
     ),
 )
 
-FIGURES = STREAMING_EIGENVECTORS
+
+def _passes(kind: str, limit: float) -> Figure:
+    return Figure(
+        f"time, {kind} of 2^17 x 128 over a copy of the data",
+        "sketching.Operator.track_ratio_to_limit",
+        limit,
+        (kind, "float64"),
+    )
+
+
+SKETCHING = (
+    _passes("srht", 3.0),
+    _passes("block_srht", 2.0),
+    _passes("sparse_sign", 1.5),
+    _passes("gaussian_pooled", 4.0),
+    Figure(
+        "time, srht against scipy.fft.dct along axis 0",
+        "sketching.Operator.track_ratio_to_peer",
+        1 / 12,
+        ("srht", "float64"),
+        times_faster=True,
+    ),
+    Figure("time, float32 over float64", "sketching.SinglePrecision.track_ratio", 0.6),
+    Figure(
+        "time, entries of a Gaussian S of 1e8 over its product with 128 columns",
+        "sketching_kernels.Generation.track_ratio_to_limit",
+        1.5,
+        ("float64",),
+    ),
+)
+
+
+def _lstsq(problem: str, benchmark: str, peer: str, times: float) -> Figure:
+    return Figure(
+        f"time, lstsq of {problem} against {peer}",
+        f"regression.{benchmark}.track_ratio_to_peer",
+        1.0 / times,
+        (peer,),
+        times_faster=True,
+    )
+
+
+_TORCH = find_spec("torch") is not None  # a rival only where it is installed
+_ILL = ("32768 x 400, condition 1e10", "IllConditioned")
+_WELL = ("2^17 x 64, condition 1e4", "WellConditioned")
+
+REGRESSION = (
+    _lstsq(*_WELL, "numpy", 8.0),
+    *([_lstsq(*_WELL, "torch", 3.5)] if _TORCH else []),
+    _lstsq(*_ILL, "numpy", 2.0),
+    *([_lstsq(*_ILL, "torch", 1.2)] if _TORCH else []),
+    Figure(
+        "peak memory of lstsq, 32768 x 400, over that of the matrix",
+        "regression.IllConditioned.track_memory",
+        0.25,
+        ("numpy",),
+    ),
+    Figure(
+        "largest backward error, condition 1 to 1e16, over 10 u ||A||_F",
+        "regression.BackwardError.track_error",
+        1.0,
+        ("auto",),
+    ),
+    Figure(
+        "largest factor between certificate and backward error",
+        "regression.BackwardError.track_certificate",
+        5.0,
+        ("auto",),
+    ),
+    Figure(
+        "time, kron_lstsq of 512^2 from 6 x 6 over one pass and two factorisations",
+        "sketched_lstsq.KroneckerExact.track_ratio_to_limit",
+        4.0,
+        (512,),
+    ),
+)
+
+FIGURES = STREAMING_EIGENVECTORS + SKETCHING + REGRESSION

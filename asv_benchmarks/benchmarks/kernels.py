@@ -35,6 +35,29 @@ def _ladder() -> tuple[Any, ...]:
     return X @ X.T, rates, _normal(64, rates.size)
 
 
+def _hadamard(*shape: int) -> tuple[Any, ...]:
+    rng = np.random.default_rng(0)
+    signs = rng.choice([-1.0, 1.0], shape[0])
+    return _normal(*shape), rng.permutation(shape[0]), signs, shape[0]
+
+
+def _pool() -> tuple[Any, ...]:
+    places = np.random.default_rng(1).permutation(4096)
+    return *_hadamard(4096, 64), places, _normal(4096), np.arange(16, 4097, 16)
+
+
+def _hadamard_blocks() -> tuple[Any, ...]:
+    X, order, signs, _ = _hadamard(4096, 64)
+    rows = np.random.default_rng(1).integers(0, 1024, (4, 256))
+    return X, order % 1024, signs, 1024, rows, _normal(4, 256)
+
+
+def _embedding() -> tuple[Any, ...]:
+    rng = np.random.default_rng(0)
+    positions, signs = rng.integers(0, 256, (4096, 8)), rng.choice([-1.0, 1.0], (4096, 8))
+    return _normal(4096, 64), positions, signs, 256
+
+
 CASES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "row_norms_squared": lambda: (_normal(B, D),),
     "normal_product": lambda: (_normal(B, D), _normal(D, 2)),
@@ -43,6 +66,12 @@ CASES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "csr_normal_product": lambda: (_sparse(), _normal(D, 2)),
     "csr_normal_product_norms": lambda: (_sparse(), _normal(D, 2)),
     "ladder_solve": _ladder,
+    "fwht": lambda: (_normal(4096, 64),),
+    "hadamard_rows": lambda: (*_hadamard(4096, 64), np.arange(0, 4096, 16)),
+    "hadamard_pool": _pool,
+    "hadamard_blocks": _hadamard_blocks,
+    "sparse_embed": _embedding,
+    "normal_rows": lambda: ((7, 9), (0, 0, 0), 0, 512, 256, "cpu", np.dtype("float64")),
 }
 
 
@@ -58,14 +87,18 @@ def namespace(form: str) -> Any:
 
 
 def moved(arguments: tuple[Any, ...], form: str) -> tuple[Any, ...]:
-    """Copy the arguments, arrays all, to the device of a form."""
+    """Copy the arguments, those that are arrays, to the device of a form."""
     if form != "cupy":
         return arguments
     import cupy
     from cupyx.scipy.sparse import csr_matrix
 
-    moves = (csr_matrix if sparse.issparse(a) else cupy.asarray for a in arguments)
-    return tuple(move(a) for move, a in zip(moves, arguments, strict=True))
+    def move(a: Any) -> Any:
+        if sparse.issparse(a):
+            return csr_matrix(a)
+        return cupy.asarray(a) if isinstance(a, np.ndarray) else a
+
+    return tuple(move(a) for a in arguments)
 
 
 def require(kernel: str, form: str, arguments: tuple[Any, ...]) -> None:

@@ -165,9 +165,7 @@ class Generation(_base.Comparison):
         from linalgkit import _kernels
 
         for start, count in self.tiles():
-            _kernels.normal_rows(
-                self.xp, (7, 9), (0, 0, 0), start, count, 512, "cpu", self.dtype
-            )
+            _kernels.normal_rows(self.xp, (7, 9), (0, 0, 0), start, count, 512, "cpu", self.dtype)
 
     def primitive(self) -> Any:
         for _, count in self.tiles():

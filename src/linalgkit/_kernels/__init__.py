@@ -5,6 +5,7 @@ from __future__ import annotations
 from linalgkit._kernels._kernel import Kernel, cupy_available, numba_available, registered
 from linalgkit._kernels.dense import normal_product, normal_product_norms, row_norms_squared
 from linalgkit._kernels.embedding import sparse_embed
+from linalgkit._kernels.gram import gram
 from linalgkit._kernels.hadamard import fwht, hadamard_blocks, hadamard_pool, hadamard_rows
 from linalgkit._kernels.ladder import ladder_solve
 from linalgkit._kernels.normal import normal_rows
@@ -22,6 +23,7 @@ __all__ = [
     "csr_row_norms_squared",
     "cupy_available",
     "fwht",
+    "gram",
     "hadamard_blocks",
     "hadamard_pool",
     "hadamard_rows",

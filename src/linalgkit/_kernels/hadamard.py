@@ -9,8 +9,9 @@ Sylvester's order and without a factor::
     Y = hadamard_blocks(xp, X, order, signs, B, places, weights)   # a sum over blocks of B rows
 
 In the latter `Z` is `X` with its rows multiplied by signs, moved to other places and padded by
-zero rows to a power of two; it is never stored whole on a CPU, where columns are worked on in
-panels of :func:`panel_columns`.
+zero rows to a power of two. On a CPU it is never stored whole: the portable form works on panels
+of :func:`panel_columns`; the Numba form keeps a block of half a megabyte where few rows are
+wanted, else a panel of 1 KiB a row. Non-finite entries spread over their column.
 """
 
 from __future__ import annotations

@@ -17,12 +17,13 @@ from functools import cached_property
 
 from linalgkit._core.array import Array, Device, DType, Namespace, device, real_dtype
 from linalgkit._core.random import PhiloxTiles
-from linalgkit._kernels import fwht, hadamard_pool, hadamard_rows, sparse_embed
+from linalgkit._kernels import fwht, hadamard_blocks, hadamard_pool, hadamard_rows, sparse_embed
 from linalgkit.sketching import _draws
 from linalgkit.sketching._blocks import add, cuts, joined, to
 from linalgkit.sketching._operator import PANEL, SketchOperator
 
 LEAST_BLOCK = 1024
+RUN_ROWS = 2**17  # of whole blocks that are transformed in one call
 
 
 def padded(n: int) -> int:
@@ -192,11 +193,46 @@ class BlockHadamardSketch(SketchOperator, kind="block_srht"):
     def _map(self, X: Array, start: int, xp: Namespace, dtype: DType) -> Array:
         ends = xp.arange(1, self.m + 1, dtype=xp.int64, device=device(X))
         total = None
-        for k, low, high in self._parts(start, start + X.shape[0]):
+        for parts in self._runs(start, start + X.shape[0], int(X.shape[1])):
+            k, low, _ = parts[0]
             first = k * self.block + low - start
-            part = xp.astype(X[first : first + high - low, :], dtype, copy=False)
-            total = add(total, self._block_share(self._draw(k), low, high, part, ends, xp))
+            count = sum(high - low for _, low, high in parts)
+            rows = xp.astype(X[first : first + count, :], dtype, copy=False)
+            if len(parts) == 1:
+                part = self._block_share(self._draw(k), *parts[0][1:], rows, ends, xp)
+            else:
+                part = self._blocks_share([self._draw(k) for k, _, _ in parts], rows, xp)
+            total = add(total, part)
         return total
+
+    def _runs(self, start: int, stop: int, d: int) -> Iterator[list[tuple[int, int, int]]]:
+        """Yield parts of blocks alone, and whole blocks together where they are transformed."""
+        together = not tile_is_cheaper(2 * self.block, d, self.m, self.block)
+        run: list[tuple[int, int, int]] = []
+        for part in self._parts(start, stop):
+            is_whole = together and part[2] - part[1] == self.block
+            if run and (not is_whole or len(run) * self.block >= RUN_ROWS):
+                yield run
+                run = []
+            run.append(part)
+            if not is_whole:
+                yield run
+                run = []
+        if run:
+            yield run
+
+    def _blocks_share(self, draws: list[_draws.BlockDraw], X: Array, xp: Namespace) -> Array:
+        """Return the share of several whole blocks."""
+        dev, host = device(X), _draws.HOST
+        order, signs = (
+            to(host.concat(x), xp, dev)
+            for x in ([draw.order for draw in draws], [draw.signs for draw in draws])
+        )
+        places, weights = (
+            to(host.stack(x), xp, dev)
+            for x in ([draw.rows for draw in draws], [draw.output_signs for draw in draws])
+        )
+        return hadamard_blocks(xp, X, order, signs, self.block, places, weights)
 
     def _block_share(
         self, draw: _draws.BlockDraw, low: int, high: int, X: Array, ends: Array, xp: Namespace

@@ -132,3 +132,56 @@ def _scatter(vectors: int) -> Any:
 
 
 scatter_1, scatter_8, scatter_16 = _scatter(1), _scatter(8), _scatter(16)
+
+
+# Rows of a tile of a matrix product: with three vectors of columns it fills the registers.
+TILE_ROWS = LANE_BYTES // 8
+
+
+def _tile(vectors: int) -> Any:
+    """Return ``f(total, place, width, flat, start, stride, count, i, j)``.
+
+    It adds to the tile of `total` (rows of `width`) at `place` the products of columns i on and j
+    on, summed over `count` rows of ``flat[start + k * stride :]``.
+    """
+
+    def typed(
+        context: Any, total: Any, place: Any, width: Any, flat: Any, start: Any, stride: Any,
+        count: Any, i: Any, j: Any,
+    ) -> Any:  # fmt: skip
+        index = numba.types.uintp
+        signature = numba.types.void(total, index, index, flat, *([index] * 5))
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = _pointers(context, builder, signature, args)
+            kind, size, lanes = _vector_kind(context, signature.args[0].dtype)
+            word, tile = args[1].type, [(a, v) for a in range(TILE_ROWS) for v in range(vectors)]
+            zero = ir.Constant(kind, [ir.Constant(kind.element, 0.0)] * lanes)
+            sums = {at: cgutils.alloca_once_value(builder, zero) for at in tile}
+            with cgutils.for_range(builder, args[6], intp=word) as loop:
+                row = builder.add(args[4], builder.mul(loop.index, args[5]))
+                left, right = builder.add(row, args[7]), builder.add(row, args[8])
+                x = [
+                    _load(builder, data[3], builder.add(right, word(lanes * v)), kind, size)
+                    for v in range(vectors)
+                ]
+                for a in range(TILE_ROWS):
+                    number = builder.load(builder.gep(data[3], [builder.add(left, word(a))]))
+                    factor = _spread(builder, number, kind, lanes)
+                    for v in range(vectors):
+                        product = builder.fmul(factor, x[v], flags=["contract"])
+                        old = builder.load(sums[a, v])
+                        builder.store(builder.fadd(old, product, flags=["contract"]), sums[a, v])
+            for a, v in tile:
+                offset = builder.add(builder.mul(word(a), args[2]), word(lanes * v))
+                pointer = _pointer(builder, data[0], builder.add(args[1], offset), kind)
+                old = builder.load(pointer, align=size)
+                builder.store(builder.fadd(old, builder.load(sums[a, v])), pointer, align=size)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return intrinsic(typed)
+
+
+tile_1, tile_2, tile_3 = _tile(1), _tile(2), _tile(3)
