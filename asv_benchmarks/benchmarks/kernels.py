@@ -71,6 +71,8 @@ CASES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "hadamard_pool": _pool,
     "hadamard_blocks": _hadamard_blocks,
     "sparse_embed": _embedding,
+    "gram": lambda: (_normal(4096, 64),),
+    "residual_product": lambda: (_normal(4096, 64), _normal(64, 1), _normal(4096, 1)),
     "normal_rows": lambda: ((7, 9), (0, 0, 0), 0, 512, 256, "cpu", np.dtype("float64")),
 }
 

@@ -60,14 +60,14 @@ print(f"{inside} of {d} exact coefficients lie in their intervals")
 levels = np.linspace(0.5, 0.99, 12)
 rows, side = A[:4096], b[:4096]
 best = lstsq(rows, side).x
-coverage = {}
+coverage, n_sketches = {}, 300
 for kind in ("gaussian", "srht", "sparse_sign"):
     hits = np.zeros(levels.size)
-    for seed in range(60):
+    for seed in range(n_sketches):
         found = sketched_lstsq(rows, side, m=40, sketch=kind, rng=seed)
         for i, level in enumerate(levels):
             low, high = found.ci(level)
-            hits[i] += np.mean((low <= best) & (best <= high)) / 60
+            hits[i] += np.mean((low <= best) & (best <= high)) / n_sketches
     coverage[kind] = hits
 
 # %%

@@ -1,5 +1,6 @@
 """scikit-learn's contract, kept by the smallest estimator that uses all of the mixin."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -263,7 +264,10 @@ class TestScikitLearn:
                 callback=note,
             )
         assert {name: e for name, (status, e) in failed.items() if status == "failed"} == {}
-        assert failed.keys() == est.EXPECTED_FAILED_CHECKS.keys()
+        expected = set(est.EXPECTED_FAILED_CHECKS)
+        if "SCIPY_ARRAY_API" not in os.environ:  # scikit-learn skips this one then
+            expected.remove("check_array_api_same_namespace")
+        assert set(failed) == expected
 
     def test_clone_keeps_parameters_and_container_only(self):
         from sklearn.base import clone

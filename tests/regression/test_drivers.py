@@ -133,6 +133,36 @@ def test_iterations_do_not_grow_with_the_condition(rng: Draw, driver: str) -> No
         assert result.iterations <= (6 if driver == "sketch_cholqr" else 60)
 
 
+# ----------------------------------------------------------------------------------- wide
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+@pytest.mark.parametrize("driver", NAMES)
+def test_wide_problems_of_any_condition_have_the_least_norm(driver: str, is_complex: bool) -> None:
+    rng = np.random.default_rng(13)
+    for cond in CONDITIONS[:-1]:
+        tall, _, _ = conditioned(rng, 60, 6, cond, 0.0, is_complex=is_complex)
+        A = tall.conj().T
+        # A solution in the range of A^H: the one of least norm.
+        x = np.linalg.qr(tall)[0] @ entries(rng, 6, is_complex=is_complex)
+        result = lstsq(A, A @ x, driver=driver, m=30, rng=0)
+        assert result.driver in ("cholesky", "sketch_cholqr")
+        assert result.backward_error <= 10 * ROUNDOFF
+        assert np.linalg.norm(result.x - x) <= 100 * ROUNDOFF * cond * np.linalg.norm(x)
+
+
+def test_the_solution_of_the_normal_equations_of_the_second_kind_would_not_do() -> None:
+    # Negative control: x = A^H y with y from A A^H y = b, corrected twice.
+    rng = np.random.default_rng(13)
+    tall, _, _ = conditioned(rng, 60, 6, 1e11, 0.0)
+    A = tall.T
+    Q, R = np.linalg.qr(tall)
+    b, x = A @ Q @ np.ones(6), np.zeros(60)
+    for _ in range(3):
+        x = x + A.T @ np.linalg.solve(R, np.linalg.solve(R.T, b - A @ x))
+    assert backward_error(A, b, x) > 100 * ROUNDOFF
+
+
 # --------------------------------------------------------------------------------- sparse
 
 
@@ -150,6 +180,22 @@ def test_plain_lsmr_serves_matrices_with_too_many_columns_for_a_sketch(
         # Nothing was factorised: the certificate is an upper bound.
         exact = backward_error(A, b, result.x)
         assert exact <= result.backward_error * 1.1 + 1e-17
+        assert result.backward_error <= 10 * ROUNDOFF
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_plain_lsmr_serves_wide_matrices_with_many_rows(
+    rng: Draw, monkeypatch: pytest.MonkeyPatch, alpha: float
+) -> None:
+    monkeypatch.setattr(_drivers, "LARGEST_SKETCHED", 50)
+    A = sp.random_array((80, 900), density=0.05, rng=rng).tocsr() + sp.eye_array(80, 900)
+    b = rng.standard_normal(80)
+    dense = A.toarray()
+    expected = dense.T @ np.linalg.solve(dense @ dense.T + alpha * np.eye(80), b)
+    for source in (sp.csr_array(A), aslinearoperator(sp.csr_array(A))):
+        result = lstsq(source, b, alpha=alpha, rng=0)
+        assert result.driver == "lsmr"
+        np.testing.assert_allclose(result.x, expected, rtol=1e-9, atol=1e-12)
         assert result.backward_error <= 10 * ROUNDOFF
 
 
@@ -238,14 +284,14 @@ def test_memory_is_a_quarter_of_the_matrix_at_most(rng: Draw, driver: str) -> No
     assert peak(A, b, driver) <= 0.25 * A.nbytes
 
 
-@pytest.mark.parametrize("driver", ["cholesky", "sketch_cholqr", "spir"])
+@pytest.mark.parametrize("driver", NAMES)
 def test_memory_keeps_to_the_formula_of_the_docstring(rng: Draw, driver: str) -> None:
     n, d = 100_000, 48
     A, b = rng.standard_normal((n, d)), rng.standard_normal(n)
-    rows = {"cholesky": 0, "sketch_cholqr": 4 * d + 16, "spir": 8 * d + 16}[driver]
-    formula = 8 * (3 * rows * d + 12 * d * d + 2 * n) + 3 * 2**23
-    assert peak(A, b, driver) <= formula + 2**20
-    assert formula + 2**20 < 0.75 * A.nbytes  # negative control: a copy of A would be seen
+    rows = {"cholesky": 0, "sketch_cholqr": 3 * d + 16, "spir": 8 * d + 16, "lsmr": 8 * d + 16}
+    formula = 8 * (2 * rows[driver] * d + 9 * d * d + 2 * n) + 2 * 2**22
+    assert peak(A, b, driver) <= formula + 2**18
+    assert formula + 2**18 < 0.3 * A.nbytes  # negative control: a copy of A would be seen
 
 
 def test_the_callers_arrays_are_not_written_to(rng: Draw) -> None:

@@ -137,12 +137,12 @@ def test_sparse_block_is_exchanged_like_a_dense_one(rng):
     np.testing.assert_array_equal(dense.rows, sparse.rows)
 
 
-def test_required_rows_double_the_capacity_when_all_are_above_the_threshold(rng):
+def test_required_rows_double_those_held_when_one_left_in_the_stream_is_above_the_threshold(rng):
     heap = HeavyRows(3, 2, xp=np_namespace(), device="cpu", dtype=np.float64)
     X = np.array([[1.0, 0], [2.0, 0], [3.0, 0], [0.5, 0]])
     heap.exchange(DenseOperator(X), np.sum(X**2, axis=1))
     assert heap.norms == [9.0, 4.0, 1.0]
-    assert [heap.n_required(t) for t in (10.0, 3.0, 0.5)] == [0, 2, 6]
+    assert [heap.n_required(t) for t in (10.0, 3.0, 0.5, 0.2)] == [0, 2, 3, 6]
 
 
 def test_scaling_and_forgetting_act_on_rows_and_norms(rng):

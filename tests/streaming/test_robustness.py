@@ -470,7 +470,8 @@ def test_more_components_than_the_rank_are_not_called_converged(method: str, n: 
     model = start(method).partial_fit(X)
     with pytest.warns(AccuracyWarning, match="fewer than n_components=2"):
         assert model.result().status == "rank_deficient"
-    assert start(method, n_components=1).partial_fit(X).result().status == "converged"
+    one = start(method, n_components=1).partial_fit(X).result()
+    assert one.status == ("converged" if method == "gram" else "unknown")  # no full block yet
 
 
 # ------------------------------------------------------------------------------ transform

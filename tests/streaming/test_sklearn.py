@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -48,6 +52,35 @@ def test_the_estimator_checks_pass_but_for_the_named_exceptions(options: dict[st
     assert failed == []
     assert unexpected == []
     assert sum(r["status"] == "passed" for r in found) > 30
+
+
+_WITH_ARRAY_API = """
+import warnings
+warnings.simplefilter("ignore")
+from sklearn.utils import estimator_checks
+from linalgkit.streaming import StreamingEigh
+failed = {}
+for name in ("check_array_api_input", "check_array_api_same_namespace"):
+    try:
+        check = getattr(estimator_checks, name)
+        check("StreamingEigh", StreamingEigh(rng=0), array_namespace="array_api_strict")
+    except Exception as error:
+        failed[name] = f"{type(error).__name__}: {error}"
+print(failed)
+"""
+
+
+def test_with_array_dispatch_on_only_the_named_exception_is_added() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WITH_ARRAY_API],
+        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    failed = ast.literal_eval(done.stdout)
+    assert failed.keys() <= EXPECTED_FAILED_CHECKS.keys()
+    assert failed["check_array_api_same_namespace"].startswith("TypeError: X must be of")
 
 
 def _digits() -> np.ndarray[Any, Any]:

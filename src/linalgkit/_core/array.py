@@ -25,6 +25,7 @@ Device: TypeAlias = Any
 #: Names of the array libraries that are known.
 LIBRARIES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
 _HALF = ("float16", "bfloat16")
+_DENSE_LAYOUT = "torch.strided"
 
 
 def type_root(x: object) -> str:
@@ -60,6 +61,11 @@ def _refuse_foreign(x: object) -> None:
             f"a dense array is required here, got the sparse {type(x).__name__}. "
             "Pass it where sparse input is documented, or x.toarray() if it is small."
         )
+    if type_root(x) == "torch" and str(getattr(x, "layout", _DENSE_LAYOUT)) != _DENSE_LAYOUT:
+        raise TypeError(
+            f"a dense array is required here, got a torch tensor of layout {x.layout}. "  # type: ignore[attr-defined]
+            "Pass x.to_dense() if it is small, or its entries as a scipy.sparse matrix."
+        )
     if not array_api_compat.is_array_api_obj(x):
         raise TypeError(
             f"an array is required, got {type(x).__name__}. Pass an array of numpy, cupy, "
@@ -70,6 +76,11 @@ def _refuse_foreign(x: object) -> None:
             f"a numeric array is required, got dtype {x.dtype}. "
             "Convert it first, for instance x.astype(float)."
         )
+
+
+def detached(x: Any) -> Any:
+    """Return a torch tensor without its graph, so that nothing keeps it; others as they are."""
+    return x.detach() if getattr(x, "requires_grad", False) and hasattr(x, "detach") else x
 
 
 def array_namespace(*arrays: object) -> Namespace:

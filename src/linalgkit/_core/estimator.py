@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from linalgkit._core.array import LIBRARIES, Array, is_sparse, library_of, to_numpy
+from linalgkit._core.array import LIBRARIES, Array, detached, is_sparse, library_of, to_numpy
 from linalgkit._core.validation import check_array_2d, require_fitted
 
 #: Checks of scikit-learn that contradict the library, with the reason; pass it to
@@ -25,6 +25,9 @@ from linalgkit._core.validation import check_array_2d, require_fitted
 EXPECTED_FAILED_CHECKS = {
     "check_complex_data": "complex data are supported, not refused",
     "check_dtype_object": "arrays of objects are refused, even where they hold numbers",
+    "check_array_api_same_namespace": (
+        "arrays of another library are refused as everywhere here: by a TypeError that names both"
+    ),
 }
 
 _TYPES = ("classifier", "regressor", "transformer", "clusterer", "density_estimator")
@@ -320,12 +323,15 @@ class TransformerMixin(EstimatorMixin):
 def as_array(X: Any) -> Any:
     """Return dataframes, lists of numbers and ``__array__`` objects as NumPy arrays.
 
-    Arrays of a known library, sparse containers and chunked stores pass as they are.
+    Arrays of a known library, sparse containers and chunked stores pass as they are (torch
+    tensors without their graph).
     """
     if isinstance(X, (list, tuple)):
         return np.asarray(X)
-    if is_sparse(X) or hasattr(X, "chunks") or library_of(X) in LIBRARIES:
+    if is_sparse(X) or hasattr(X, "chunks"):
         return X
+    if hasattr(X, "shape") and library_of(X) in LIBRARIES:
+        return detached(X)
     if hasattr(X, "to_numpy"):
         return X.to_numpy()
     return np.asarray(X) if hasattr(X, "__array__") else _refuse(X)

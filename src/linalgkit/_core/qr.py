@@ -72,6 +72,11 @@ def qr_positive(A: Array, xp: Namespace | None = None) -> tuple[Array, Array]:
 def _phases(d: Array, xp: Namespace) -> Array:
     """Return ``d / |d|``, and 1 where ``d`` is 0."""
     modulus = xp.abs(d)
+    if is_complex(d, xp):  # whose division forms the reciprocal, too large for a denormal number
+        smallest = float(xp.finfo(modulus.dtype).smallest_normal)
+        lift = xp.where(modulus < 4 * smallest, 1 / (16 * smallest), xp.ones_like(modulus))
+        d = d * xp.astype(lift, d.dtype)
+        modulus = xp.abs(d)
     safe = xp.where(modulus > 0, modulus, xp.ones_like(modulus))
     return xp.where(modulus > 0, d / xp.astype(safe, d.dtype, copy=False), xp.ones_like(d))
 

@@ -248,7 +248,7 @@ class RowBuffer:
         by_rows = has_row_order(block)
         while n - start >= size:
             if by_rows:
-                yield _rows(block, start, start + size)
+                yield row_slice(block, start, start + size)
             else:
                 held.add(block, start, start + size)
                 full = held.view()
@@ -333,7 +333,7 @@ def has_row_order(block: Any) -> bool:
     return True
 
 
-def _rows(block: Any, start: int, stop: int) -> Any:
+def row_slice(block: Any, start: int, stop: int) -> Any:
     """Return a slice of rows, without a copy where the library has views; the whole as it is."""
     if stop - start == block.shape[0]:
         return block

@@ -122,7 +122,8 @@ def _find_reader(source: Any) -> _Reader | None:
         )
     if _is_on_disk(source):
         return _read_disk
-    if hasattr(source, "__array_namespace__") or type_root(source) in _LIBRARY_ROOTS:
+    is_known = hasattr(source, "__array_namespace__") or type_root(source) in _LIBRARY_ROOTS
+    if is_known and hasattr(source, "shape"):  # a torch DataLoader has none: an iterable
         array_namespace(source)  # refuses numpy.matrix, masks and objects at once
         return _read_array
     if hasattr(source, "__array__"):

@@ -13,6 +13,7 @@ from linalgkit._core.validation import (
     check_array_2d,
     check_bool,
     check_choice,
+    check_finite_block,
     check_float,
     check_int,
 )
@@ -116,6 +117,11 @@ def sorted_by_projection(X: Array, v: Array | None = None, *, descending: bool =
     array of shape (n, d)
         The same rows in another order (ties keep theirs), in the library of `X`.
 
+    Raises
+    ------
+    ValueError
+        If `X` or `v` holds NaN or infinity, which have no place in an order.
+
     Examples
     --------
     >>> import numpy as np
@@ -124,11 +130,13 @@ def sorted_by_projection(X: Array, v: Array | None = None, *, descending: bool =
     array([-3.,  2.,  1.])
     """
     X, xp = check_array_2d("X", X)
+    check_finite_block(X)
     check_bool("descending", descending)
     if v is None:
         host = to_numpy(X)
         top = np.linalg.eigh(host.conj().T @ host)[1][:, -1]
     else:
+        check_finite_block(v, name="v")
         top = to_numpy(v).reshape(-1)
     size = np.abs(to_numpy(X) @ top)
     order = np.argsort(-size if descending else size, kind="stable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -153,16 +154,23 @@ class SpikedStream(RowStream):
         rng = as_generator(rng).spawn(1)[0]
         V = fix_signs(np.linalg.qr(_normal(rng, (d, k), wide))[0])
         W = (V * (np.sqrt(variances) - 1)).conj().T
-
-        def make_tile(generator: np.random.Generator) -> HostArray:
-            rows = _normal(generator, (TILE, d), wide)
-            rows += (rows @ V) @ W
-            return rows
-
         super().__init__(
-            make_tile, n, d, block_rows=block_rows, dtype=kept.name, like=like, rng=rng
+            _SpikedTile(V, W), n, d, block_rows=block_rows, dtype=kept.name, like=like, rng=rng
         )
         self.V = on_device(V.astype(kept), like)
+
+
+@dataclass(frozen=True, eq=False)
+class _SpikedTile:
+    """Draws rows with spikes; a class, so that a stream can be pickled."""
+
+    V: HostArray
+    W: HostArray
+
+    def __call__(self, generator: np.random.Generator) -> HostArray:
+        rows = _normal(generator, (TILE, self.V.shape[0]), self.V.dtype)
+        rows += (rows @ self.V) @ self.W
+        return rows
 
 
 def power_law_rows(

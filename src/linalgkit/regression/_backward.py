@@ -102,8 +102,8 @@ def backward_error(
     triangular factor of `A` (of sparse matrices and operators by Cholesky QR). Two to four
     synchronisations.
 
-    Storage: ``6 d^2`` numbers of the widest float, ``2 n k`` for the residuals, blocks of 8 MiB
-    or ``4 d^2`` numbers; ``3 m d`` for a sketch.
+    Storage, in numbers of the widest float: ``9 d^2``, ``2 n k`` for residuals, and blocks of
+    4 MiB or ``8 d^2`` numbers; for a sketch ``2 m d`` numbers more.
 
     References
     ----------

@@ -156,6 +156,11 @@ def _root(squares: Array, h: Array, mu2: float, r: float, steps: int) -> float:
 
 
 def column_norms(X: Array, xp: Namespace) -> list[float]:
-    """Return the 2-norm of each column as Python floats."""
+    """Return the 2-norm of each column as Python floats (one synchronisation)."""
     squares = xp.sum(xp.real(xp.conj(X) * X) if is_complex(X, xp) else X * X, axis=0)
-    return [math.sqrt(float(value)) for value in to_numpy(squares)]
+    return [math.sqrt(value) for value in floats(squares)]
+
+
+def floats(values: Array) -> list[float]:
+    """Return the entries of a real 1-D array as Python floats (one synchronisation)."""
+    return [float(value) for value in to_numpy(values)]

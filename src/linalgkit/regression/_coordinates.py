@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from linalgkit._core.array import Array, matmul_h
 from linalgkit._core.linalg import qr_positive
 from linalgkit._core.operators import Operator
+from linalgkit.regression._certificate import floats
 from linalgkit.regression._precondition import Basis, Sketched, singular_basis
 from linalgkit.regression._system import System
 
@@ -41,9 +42,9 @@ class Maps:
     kept : callable
         See :meth:`Solver.kept`.
     image : callable
-        ``(block, h) -> block P h`` for wide problems. The product ``block P`` is to be made
-        first and be the one whose Gram matrix was factorised: ``P h`` is so long that ``block (P h)``
-        has no digits left where the condition number is above 1e8.
+        ``(block, h) -> block P h`` for wide problems. The product ``block P`` is made first, and
+        is the one whose Gram matrix was factorised: ``P h`` is so long that ``block (P h)`` has no
+        digits left where the condition number is above 1e8.
     """
 
     reduce: Map
@@ -138,7 +139,7 @@ def is_confirmed(system: System, basis: Basis, tolerance: float) -> bool:
         squares = squares + system.squares(block.matmul(basis.lost_vectors))
     largest = float(basis.values[0]) if basis.rank else 0.0
     limit = _DISTORTION * max(tolerance * largest, float(basis.lost_values[0]))
-    return all(math.sqrt(float(value)) <= limit for value in squares)
+    return all(math.sqrt(value) <= limit for value in floats(squares))
 
 
 def whole_factor(R: Array, basis: Basis, system: System) -> Array:

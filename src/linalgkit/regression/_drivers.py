@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from linalgkit._core.array import eps, matmul_h, to_numpy
+from linalgkit._core.array import eps, matmul_h
 from linalgkit._core.linalg import NotPositiveDefiniteError, cholesky
 from linalgkit._core.scaling import silent
+from linalgkit.regression._certificate import floats
 from linalgkit.regression._cholesky import LARGEST, cholesky_solver
 from linalgkit.regression._lsmr import LsmrSolver, PlainLsmrSolver
 from linalgkit.regression._precondition import SketchOptions
@@ -30,7 +31,7 @@ from linalgkit.regression._wide import WideSystem
 
 DRIVERS = ("auto", "cholesky", "sketch_cholqr", "spir", "lsmr")
 # Singular values so many roundoffs below the largest cannot be told from zero.
-RANK_TOLERANCE = 8.0
+RANK_TOLERANCE = 6.0
 # Beyond so many columns, for at least so many rows a column, iterations are faster than products.
 LARGEST_DIRECT = 512
 LONG = 64
@@ -92,7 +93,7 @@ def roundoff(system: System) -> float:
 def _try_drivers(system: System, plan: Plan) -> Solved:
     """Return the first answer with a small backward error, or the best of all."""
     best: Solved | None = None
-    for driver in sequence(system, plan.driver):
+    for driver in sequence(system, plan):
         solver = _solver(driver, system, plan)
         if solver is None:
             continue
@@ -119,11 +120,11 @@ def _solver(driver: str, system: System, plan: Plan) -> Solver | None:
         return cholesky_solver(system, tolerance)
     if driver == "sketch_cholqr":
         return cholqr_solver(system, plan.sketch, tolerance, is_quick=plan.rcond is None)
-    if driver == "spir":
-        return preconditioned(SpirSolver, system, plan.sketch, tolerance, target)
-    if system.size > LARGEST_SKETCHED and plan.sketch.m is None:
+    if driver == "lsmr" and system.size > LARGEST_SKETCHED and plan.sketch.m is None:
         return PlainLsmrSolver(system, target)
-    return preconditioned(LsmrSolver, system, plan.sketch, tolerance, target)
+    assert isinstance(system, TallSystem)  # as `sequence` sees to
+    kind = SpirSolver if driver == "spir" else LsmrSolver
+    return preconditioned(kind, system, plan.sketch, tolerance, target)
 
 
 def _truncated(system: System, solver: Solver, plan: Plan) -> Solver:
@@ -145,13 +146,17 @@ def _tolerance(system: System, plan: Plan) -> float:
 # ------------------------------------------------------------------------------------ choice
 
 
-def sequence(system: System, driver: str) -> tuple[str, ...]:
+def sequence(system: System, plan: Plan) -> tuple[str, ...]:
     """Return the drivers to try, in order."""
-    first = choose(system) if driver == "auto" else driver
+    first = choose(system) if plan.driver == "auto" else plan.driver
+    if first == "lsmr" and system.size > LARGEST_SKETCHED and plan.sketch.m is None:
+        return ("lsmr",)
+    if system.is_wide:
+        return ("cholesky", "sketch_cholqr") if first == "cholesky" else ("sketch_cholqr",)
     if first == "lsmr":
-        if system.is_wide:
-            return ("spir",)
-        return ("lsmr",) if system.size > LARGEST_SKETCHED else ("lsmr", "spir")
+        return ("lsmr", "spir", "sketch_cholqr")
+    if first == "spir":
+        return ("spir", "sketch_cholqr")
     return _FALLING[_FALLING.index(first) :]
 
 
@@ -162,7 +167,8 @@ def choose(system: System) -> str:
         return "lsmr"
     if n >= 4 * _SAMPLE * d and _looks_well_conditioned(system):
         return "cholesky"
-    return "spir" if d > LARGEST_DIRECT and n >= LONG * d else "sketch_cholqr"
+    is_long = d > LARGEST_DIRECT and n >= LONG * d
+    return "spir" if is_long and not system.is_wide else "sketch_cholqr"
 
 
 def _looks_well_conditioned(system: System) -> bool:
@@ -181,7 +187,7 @@ def _looks_well_conditioned(system: System) -> bool:
         missing = 1 - system.squares(rows)
         G = matmul_h(rows, rows, xp) + system.identity() * system.as_dtype(missing)[:, None]
     try:
-        pivots = [abs(complex(value)) for value in to_numpy(xp.linalg.diagonal(cholesky(G, xp)))]
+        pivots = floats(xp.abs(xp.linalg.diagonal(cholesky(G, xp))))
     except NotPositiveDefiniteError:
         return False
     return max(pivots) * math.sqrt(system.roundoff) < LARGEST * min(pivots)

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from linalgkit._core.array import Array, Namespace
+from linalgkit._core.array import Array, Namespace, array_namespace
 from linalgkit._core.operators import DenseOperator, SparseOperator
+from linalgkit.regression._certificate import column_norms, floats
 from linalgkit.regression._preconditioned import MOST_ITERATIONS, PreconditionedSolver
 from linalgkit.regression._solver import Solver
 from linalgkit.regression._system import State, System
@@ -22,7 +23,11 @@ from linalgkit.regression._system import State, System
 _MOST_PLAIN = 10_000
 _PROBES = 8
 
+_SETTLED = 0.01
+
 Product = Callable[[Array], Array]
+#: From the length of the step, ``||A^H r||`` and the unknowns, of each right side.
+IsDone = Callable[[Array, Array, Array], bool]
 
 
 class LsmrSolver(PreconditionedSolver):
@@ -41,11 +46,11 @@ class LsmrSolver(PreconditionedSolver):
         """Return the least-squares correction of the residual, (d, k)."""
         by_steps, self._is_first = self._is_first, False
 
-        def is_done(step: Array, gradient: Array) -> bool:
+        def is_done(step: Array, gradient: Array, H: Array) -> bool:
             if by_steps:
-                return self.are_rounding([float(value) for value in step], state)
-            kept = [float(value) for value in gradient]
-            return max(system.bounds(state, kept, self.units, self.a_norm)) <= self.target
+                return self.are_rounding(floats(step), state)
+            bounds = system.bounds(state, floats(gradient), self.units, self.a_norm)
+            return max(bounds) <= self.target
 
         forward, backward = products(system, self.reduce, self.expand)
         h, count, _ = lsmr(forward, backward, stacked(system, state), is_done, MOST_ITERATIONS)
@@ -54,12 +59,12 @@ class LsmrSolver(PreconditionedSolver):
 
 
 class PlainLsmrSolver(Solver):
-    """Corrections by LSMR on columns of unit length, without a sketch.
+    """Corrections by LSMR without a sketch, on columns of unit length where `A` is tall.
 
     Parameters
     ----------
     system : System
-        A tall problem.
+        A tall problem, or a wide one, whose unknowns are then `x` and the slack below it.
     target : float
         Backward error at which iterations stop.
     """
@@ -74,37 +79,55 @@ class PlainLsmrSolver(Solver):
         n_zero = int(system.xp.sum(system.xp.astype(zero, system.xp.int32)))
         super().__init__(None, system.units, system.size - n_zero, math.nan)
         self.system, self.target = system, target
-        self.a_norm = self._total_norm(norms)
-
-    def _total_norm(self, norms: Array) -> float:
-        """Return ``||A||_F`` from the norms of the columns."""
-        system = self.system
         total = norms if system.units is None else norms * system.xp.abs(system.units[:, 0])
-        return math.sqrt(float(system.xp.sum(total * total)))
+        self.a_norm = math.sqrt(float(system.xp.sum(total * total)))
 
     def start(self) -> State:
         """Return the state at ``x = 0``."""
         return self.system.evaluate(self.system.origin(), keep=True)
 
     def kept(self, g: Array) -> Array:
-        """Return infinity: nothing is known of the small singular values."""
-        return self.system.xp.full_like(g, math.inf)
+        """Return the residual of wide problems, else infinity: the singular values are unknown."""
+        return g if self.system.is_wide else self.system.xp.full_like(g, math.inf)
 
     def correction(self, system: System, state: State) -> Array:
-        """Return the least-squares correction of the residual, (d, k)."""
-        scale = system.as_dtype(self._scale)[:, None]
-        sizes = system.sizes(state, self.units)
-
-        def is_done(step: Array, gradient: Array) -> bool:
-            rows = zip(gradient, state.residual_norms, sizes, strict=True)
-            limits = [self.target * max(r, self.a_norm * x) for _, r, x in rows]
-            return all(float(g) <= limit for g, limit in zip(gradient, limits, strict=True))
-
-        forward, backward = products(system, lambda g: scale * g, lambda h: scale * h)
+        """Return the least-squares correction of the residual."""
+        if system.is_wide:
+            forward, backward = wide_products(system)
+            B = state.gradient
+            is_done: IsDone = self._has_settled
+        else:
+            scale = system.as_dtype(self._scale)[:, None]
+            forward, backward = products(system, lambda g: scale * g, lambda h: scale * h)
+            B, is_done = stacked(system, state), self._small_gradient(state)
         most = min(_MOST_PLAIN, 4 * system.size + MOST_ITERATIONS)
-        h, count, self.condition = lsmr(forward, backward, stacked(system, state), is_done, most)
+        h, count, self.condition = lsmr(forward, backward, B, is_done, most)
         self.n_iterations += count
-        return scale * h
+        return h if system.is_wide else scale * h
+
+    def moved(self, system: System, state: State, step: Array) -> State:
+        """Return the unknowns moved by a step."""
+        if not system.is_wide:
+            return super().moved(system, state, step)
+        d = system.length
+        slack = None if state.slack is None else state.slack + step[d:, :]
+        return State(state.X + step[:d, :], slack, state.gradient)
+
+    def _small_gradient(self, state: State) -> IsDone:
+        """Return the rule for tall problems: ``||A^H r||`` is rounding beside its factors."""
+        rows = zip(state.residual_norms, self.system.sizes(state, self.units), strict=True)
+        limits = [self.target * max(r, self.a_norm * x) for r, x in rows]
+
+        def is_done(step: Array, gradient: Array, H: Array) -> bool:
+            return all(g <= limit for g, limit in zip(floats(gradient), limits, strict=True))
+
+        return is_done
+
+    def _has_settled(self, step: Array, gradient: Array, H: Array) -> bool:
+        """Tell whether the steps are far below the roundoff of the unknowns."""
+        sizes = column_norms(H, self.system.xp)
+        limits = [_SETTLED * self.target * x for x in sizes]
+        return all(s <= limit for s, limit in zip(floats(step), limits, strict=True))
 
 
 def _column_norms(system: System) -> Array:
@@ -126,7 +149,7 @@ def _column_squares(block: Any, system: System) -> Array:
         squares = type(csr)((xp.abs(csr.data) ** 2, csr.indices, csr.indptr), shape=csr.shape)
         return squares.T @ xp.ones((csr.shape[0],), dtype=system.real, device=system.device)
     numbers = xp.arange(system.size * _PROBES, dtype=system.real, device=system.device)
-    signs = xp.sign(xp.sin(numbers * numbers + 1))
+    signs = xp.sign(xp.sin(numbers * numbers + 1))  # as good as random, and always the same
     probes = system.as_dtype(xp.reshape(signs, (system.size, _PROBES)))
     mean = xp.sum(system.squares(block.matmul(probes))) / (_PROBES * system.size)
     return mean * xp.ones((system.size,), dtype=system.real, device=system.device)
@@ -165,6 +188,26 @@ def products(system: System, reduce: Product, expand: Product) -> tuple[Product,
     return forward, backward
 
 
+def wide_products(system: System) -> tuple[Product, Product]:
+    """Return ``(x, s) -> A x + sqrt(alpha) s`` and its adjoint."""
+    xp, d, ridge = system.xp, system.length, system.ridge()
+    root = None if ridge is None else system.as_dtype(xp.sqrt(ridge))[:, None]
+    blocks = [(start, block) for start, block in system.m_blocks()]
+
+    def forward(h: Array) -> Array:
+        total: Any = 0 if root is None else root * h[d:, :]
+        for start, block in blocks:
+            total = total + block.rmatmul(h[start : start + block.shape[0], :])
+        return total
+
+    def backward(U: Array) -> Array:
+        parts = [block.matmul(U) for _, block in blocks]
+        parts = parts if root is None else [*parts, root * U]
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+    return forward, backward
+
+
 # ------------------------------------------------------------------------------------- LSMR
 
 
@@ -189,7 +232,7 @@ def lsmr(
     forward: Product,
     backward: Product,
     B: Array,
-    is_done: Callable[[Array, Array], bool],
+    is_done: IsDone,
     most: int,
 ) -> tuple[Array, int, float]:
     """Solve ``min ||A H - B||`` from products with `A` and its adjoint.
@@ -203,8 +246,6 @@ def lsmr(
     condition : float
         Lower bound on the condition number of `A`.
     """
-    from linalgkit._core.array import array_namespace
-
     xp = array_namespace(B)
     U, beta = _unit(B, xp)
     V, alpha = _unit(backward(U), xp)
@@ -227,7 +268,7 @@ def lsmr(
         direction = V - _times(direction, _divided(theta, at.rho, xp), xp)
         largest = max(largest, float(xp.max(at.rho_bar)))
         smallest = min(smallest, float(xp.min(at.rho_bar)))
-        if is_done(xp.abs(length) * _norms(turned, xp), xp.abs(at.zeta_bar)):
+        if is_done(xp.abs(length) * _norms(turned, xp), xp.abs(at.zeta_bar), H):
             break
     return H, count, largest / smallest if smallest > 0 else math.inf
 

@@ -26,8 +26,8 @@ SKETCHES = tuple(kind for kind in KINDS if kind != "leverage")
 class LstsqResult:
     """The solution of a least-squares problem, and how good it is.
 
-    For right sides (n,) the numbers marked with a star are floats, for (n, k) arrays (k,) of the
-    device's widest float.
+    `backward_error` and `residual_norm` are floats for right sides (n,), and arrays (k,) of the
+    device's widest float for (n, k).
 
     Attributes
     ----------
@@ -41,14 +41,14 @@ class LstsqResult:
         `rank` directions that count. From a sketch for ``"spir"`` and ``"lsmr"``, hence within a
         factor of about two; NaN or a lower bound where nothing was factorised.
     backward_error : float or array (k,)
-        * The certificate: the smallest ``||[dA, theta db]||_F / ||A||_F`` with
+        The certificate: the smallest ``||[dA, theta db]||_F / ||A||_F`` with
         ``theta = ||A||_F / ||b||`` for which `x` solves ``min ||(A + dA) x - (b + db)||``
         exactly. Computed from `x` as returned, by the estimate of Karlson and Walden, which is
         never above it and never below half of it, up to a roundoff; by its exact value where
         that is above 1e-4. Below ten roundoffs no algorithm of this precision could do much
         better.
     residual_norm : float or array (k,)
-        * ``||b - A x||_2``, weighted, without the ridge.
+        ``||b - A x||_2``, weighted, without the ridge.
     iterations : int
         Corrections from the data, or iterations of the inner solver.
     driver : str
@@ -107,7 +107,7 @@ def lstsq(
         Singular values of `A` up to `rcond` times the largest count as zero: the truncated
         singular value decomposition, as in ``numpy.linalg.lstsq``. By default a direction is
         left out only if the data cannot tell it from zero: if the singular value of `A` with
-        columns of unit length is below 8 eps times the largest.
+        columns of unit length is below 6 eps times the largest.
     sketch : str, default "sparse_sign"
         Kind of the sketch, see :func:`linalgkit.sketching.sketch`; not "leverage".
     m : int, optional
@@ -150,19 +150,23 @@ def lstsq(
     - "sketch_cholqr": Cholesky QR of M times the inverse triangular factor of a sketch.
     - "spir": conjugate gradients preconditioned by the singular value decomposition of a
       sketch, restarted from the true residual.
-    - "lsmr": LSMR preconditioned likewise (without a sketch beyond 2500 columns, if `m` is
-      None); "spir" for ``n < d``.
+    - "lsmr": LSMR preconditioned likewise; beyond 2500 columns of M, if `m` is None, LSMR itself.
+
+    For ``n < d`` there are only "cholesky", "sketch_cholqr" (which "spir" and "lsmr" stand for,
+    too) and LSMR itself; the first two make the solution as Q times a vector, where M = Q R.
 
     Every driver is followed by corrections from the true residual until the backward error is
-    below half a roundoff or no longer halves, at most 8. Where it stays above ten roundoffs the
-    next driver of the list "cholesky", "sketch_cholqr", "spir" is tried, after "lsmr" up to 2500
-    columns "spir", and the best answer is returned.
+    below half a roundoff or no longer halves, at most 8. Where it stays above ten roundoffs
+    other drivers are tried and the best answer is returned: for ``n >= d`` those that follow in
+    "cholesky", "sketch_cholqr", "spir", or in "lsmr", "spir", "sketch_cholqr" if one of the first
+    two was asked for or chosen (none after LSMR itself); for ``n < d`` those that follow in
+    "cholesky", "sketch_cholqr".
 
     ``driver="auto"``, word for word: "lsmr" for a sparse matrix or a LinearOperator. Otherwise
     "cholesky" if M has at least 8 p rows and 2 p of them, evenly spread (of blocks the first
     ones), have with columns of unit length a Cholesky factor whose largest and smallest pivot
     are less than ``0.1 / sqrt(u)`` apart, u the roundoff of the widest float. Otherwise "spir" if
-    p is above 512 and M has at least 64 p rows. Otherwise "sketch_cholqr".
+    ``n >= d``, p is above 512 and M has at least 64 p rows. Otherwise "sketch_cholqr".
 
     All is computed in the widest float of the device, so that float32 data are solved in
     float64 where there is one. Data whose squares would leave the range of the floating-point
@@ -172,10 +176,10 @@ def lstsq(
     and two to five passes over the data; 15 to 40 passes for "spir" and "lsmr". One
     synchronisation a pass, two an iteration.
 
-    Storage: of numbers of the widest float "cholesky" takes ``4 d^2``, "sketch_cholqr"
-    ``3 m d + 8 d^2``, "spir" and "lsmr" ``3 m d + 12 d^2``; each ``2 n k`` for residuals, and up
-    to three blocks of 8 MiB. For ``n < d`` the same with n and d exchanged. Blocks of a source
-    with fewer rows than columns are put together in memory.
+    Storage, in numbers of the widest float: ``9 p^2``, ``2 m p`` for a sketch of m rows, ``2 n k``
+    for residuals ("lsmr": ``6 n k``), and two blocks of 4 MiB (of 32 MiB for libraries other than
+    NumPy, 256 MiB on devices). Blocks of a source with fewer rows than columns are put together
+    in memory.
 
     References
     ----------

@@ -2,8 +2,8 @@
 
 ::
 
-    sketched = take_sketch(system, options, 4 * system.size)    # R^H R ~ D M^H M D, D = diag(scale)
-    basis = singular_basis(sketched, tolerance, xp)             # and its numerical rank
+    sketched = take_sketch(system, options, 300)        # R^H R ~ D M^H M D, D = diag(scale)
+    basis = singular_basis(sketched.R, tolerance, xp)   # split at the numerical rank
 
 A sketch that would have as many rows as the data is not taken: the factor is then that of the
 data themselves.
@@ -16,11 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from linalgkit._core.array import Array, Namespace, adjoint, is_complex, is_complex_dtype, to_numpy
+from linalgkit._core.array import Array, Namespace, adjoint, is_complex, is_complex_dtype
 from linalgkit._core.linalg import matmul_h, svd_desc, tsqr
 from linalgkit._core.operators import DenseOperator, Operator, SparseOperator
 from linalgkit._core.random import PhiloxTiles
 from linalgkit._core.scaling import silent
+from linalgkit.regression._certificate import floats
 from linalgkit.regression._system import PRODUCT_BYTES, OutOfRangeError, System
 from linalgkit.sketching import SketchOperator, sketch
 
@@ -205,7 +206,7 @@ def raw(block: Operator) -> Any:
 def singular_basis(R: Array, tolerance: float, xp: Namespace) -> Basis:
     """Return the singular values above `tolerance` times the largest, and the others."""
     _, s, Vh = svd_desc(R, xp)
-    values = [float(value) for value in to_numpy(s)]
+    values = floats(s)
     rank = sum(value > tolerance * values[0] for value in values)
     V = adjoint(Vh, xp)
     return Basis(s[:rank], V[:, :rank], Vh[:rank, :], s[rank:], V[:, rank:], Vh[rank:, :])
@@ -213,7 +214,7 @@ def singular_basis(R: Array, tolerance: float, xp: Namespace) -> Basis:
 
 def singular_values(R: Array, xp: Namespace) -> list[float]:
     """Return the singular values, largest first, as Python floats."""
-    return [float(value) for value in to_numpy(xp.linalg.svdvals(R))]
+    return floats(xp.linalg.svdvals(R))
 
 
 def condition_of(values: list[float]) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from linalgkit._core.array import Array, matmul_h
+from linalgkit.regression._certificate import floats
 from linalgkit.regression._coordinates import (
     alive_columns,
     alive_mask,
@@ -29,7 +30,8 @@ from linalgkit.regression._precondition import (
     take_sketch,
 )
 from linalgkit.regression._solver import Solver
-from linalgkit.regression._system import State, System
+from linalgkit.regression._system import State
+from linalgkit.regression._tall import TallSystem
 
 MOST_ITERATIONS = 100
 _ROWS_A_COLUMN = 8
@@ -45,8 +47,8 @@ class PreconditionedSolver(Solver):
 
     Parameters
     ----------
-    system : System
-        A tall problem.
+    system : TallSystem
+        The problem.
     sketched : Sketched
         The sketch.
     basis : Basis
@@ -55,11 +57,11 @@ class PreconditionedSolver(Solver):
         Backward error at which iterations stop.
     """
 
-    def __init__(self, system: System, sketched: Sketched, basis: Basis, target: float) -> None:
+    def __init__(self, system: TallSystem, sketched: Sketched, basis: Basis, target: float) -> None:
         coordinates = leading(basis, system)
         R = whole_factor(coordinates.inverse, basis, system)
         R = R * system.as_dtype(alive_columns(system, sketched))[None, :]
-        condition = condition_of([float(s) for s in basis.values])
+        condition = condition_of(floats(basis.values))
         units = system.units_of(sketched.scale)
         super().__init__(R, units, basis.rank, condition)
         self.system, self.target = system, target
@@ -99,7 +101,7 @@ _Kind = TypeVar("_Kind", bound=PreconditionedSolver)
 
 
 def preconditioned(
-    kind: type[_Kind], system: System, options: SketchOptions, tolerance: float, target: float
+    kind: type[_Kind], system: TallSystem, options: SketchOptions, tolerance: float, target: float
 ) -> _Kind | None:
     """Return a solver of a kind from a sketch, or None where no sketch kept the rank.
 
@@ -107,8 +109,8 @@ def preconditioned(
     ----------
     kind : type
         A subclass of :class:`PreconditionedSolver`.
-    system : System
-        A tall problem.
+    system : TallSystem
+        The problem.
     options : SketchOptions
         The sketch; one that has lost rank is replaced by one of twice the rows, twice at most.
     tolerance : float

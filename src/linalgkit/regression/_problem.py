@@ -21,10 +21,6 @@ from linalgkit._core.array import (
     Device,
     DType,
     Namespace,
-    array_namespace,
-    asarray,
-    dtype_name,
-    is_complex_dtype,
     itemsize,
     library_name,
     real_dtype,
@@ -34,11 +30,10 @@ from linalgkit._core.operators import DenseOperator, Operator
 from linalgkit._core.scaling import scale_exponent
 from linalgkit._core.sparse import csr_concat
 from linalgkit._core.validation import (
-    check_finite_block,
     check_float,
     check_int,
-    first_bad_row,
 )
+from linalgkit.regression._checks import check_block, checked_weights, weights_message
 from linalgkit.regression._scaled import (
     as_block,
     column_maxima,
@@ -142,7 +137,7 @@ class Equations:
         start = 0
         for index, (A, B) in enumerate(self._rows.pieces(block_rows)):
             if check:
-                _check_finite(A, B, None if self.kind != "blocks" else index, start)
+                check_block(A, B, None if self.kind != "blocks" else index, start)
             stop = start + B.shape[0]
             yield start, *self._prepared(A, B, start, stop, dtype)
             start = stop
@@ -156,7 +151,7 @@ class Equations:
         B = self.xp.astype(B, dtype, copy=False)
         if self._weights is not None:
             if stop > self._weights.shape[0]:
-                raise ValueError(_weights_message(self._weights.shape[0], f"at least {stop}"))
+                raise ValueError(weights_message(self._weights.shape[0], f"at least {stop}"))
             root = self.xp.sqrt(self._weights[start:stop])
             block, B = scale_rows(block, root), self.xp.astype(root, dtype)[:, None] * B
         if any(self.column_exponents or ()):
@@ -174,7 +169,7 @@ class Equations:
         if n == 0:
             raise ValueError("A must have at least one row, got none.")
         if self._weights is not None and self._weights.shape[0] != n:
-            raise ValueError(_weights_message(self._weights.shape[0], str(n)))
+            raise ValueError(weights_message(self._weights.shape[0], str(n)))
         self.n = n
 
     def _default_rows(self) -> int:
@@ -376,7 +371,7 @@ def equations(A: Any, b: Any = None, *, weights: Any = None, alpha: float = 0.0)
     """
     alpha = check_float("alpha", alpha, 0.0)
     rows = find_rows(A, b)
-    checked = None if weights is None else _checked_weights(weights, rows)
+    checked = None if weights is None else checked_weights(weights, rows)
     return Equations(rows, checked, alpha)
 
 
@@ -402,50 +397,3 @@ def checked_rows(m: int | None, eq: Equations) -> int | None:
         return None
     assert eq.n is not None
     return check_int("m", m, min(eq.n, eq.d), why=f"for A of shape ({eq.n}, {eq.d})")
-
-
-# ---------------------------------------------------------------------------------- checks
-
-
-def _check_finite(A: Any, B: Array, index: int | None, start: int) -> None:
-    """Refuse NaN and infinity; what has no entries to look at passes."""
-    for name, part in (("A", A), ("b", B)):
-        if isinstance(part, Operator):
-            continue
-        try:
-            check_finite_block(part, index, name=name)
-        except ValueError:
-            if index is not None:
-                raise
-            row = start + (first_bad_row(part) or 0)
-            raise ValueError(
-                f"{name} must not contain NaN or infinity, got one in row {row} (counted from 0). "
-                "Remove or impute such rows and call again."
-            ) from None
-
-
-def _weights_message(found: int, expected: str) -> str:
-    return f"weights must have one entry for each of the {expected} rows, got {found}."
-
-
-def _checked_weights(weights: Any, rows: Rows) -> Array:
-    """Return weights as a real array beside the rows."""
-    found = array_namespace(weights)
-    if weights.ndim != 1:
-        raise ValueError(f"weights must be 1-D, got shape {tuple(weights.shape)}.")
-    if rows.n is not None and weights.shape[0] != rows.n:
-        raise ValueError(_weights_message(weights.shape[0], str(rows.n)))
-    if is_complex_dtype(found, weights.dtype):
-        raise TypeError(f"weights must be real, got {dtype_name(found, weights.dtype)}.")
-    check_finite_block(weights, name="weights")
-    if weights.shape[0] and float(found.min(weights)) < 0:
-        worst = int(found.argmin(weights))
-        raise ValueError(
-            f"weights must not be negative, got {float(weights[worst])} for row {worst}."
-        )
-    if library_name(found) not in ("numpy", library_name(rows.xp)):
-        raise TypeError(
-            f"weights must be of {library_name(rows.xp)} or numpy, got {library_name(found)}."
-        )
-    wide = widest_float(rows.xp, rows.device)
-    return asarray(weights, xp=rows.xp, device=rows.device, dtype=wide, copy=False)

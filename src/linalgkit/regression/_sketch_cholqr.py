@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from linalgkit._core.array import Array, DType, adjoint, is_complex_dtype, matmul_h
 from linalgkit._core.linalg import (
@@ -21,6 +22,7 @@ from linalgkit._core.linalg import (
 from linalgkit._core.operators import DenseOperator, Operator, SparseOperator
 from linalgkit._core.scaling import silent
 from linalgkit._core.triangular import matmul_upper, solve_unchecked
+from linalgkit._kernels import gram
 from linalgkit.regression._coordinates import (
     Coordinates,
     Maps,
@@ -160,9 +162,9 @@ def _finish(
 ) -> DirectSolver | None:
     """Factorise the Gram matrix of ``M P`` and put the solver together."""
     xp = system.xp
-    gram, right, state = _gram(system, sketched, coordinates)
+    G, right, state = _gram(system, sketched, coordinates)
     try:
-        L = cholesky(gram, xp)
+        L = cholesky(G, xp)
     except NotPositiveDefiniteError:
         return None
     R = adjoint(L, xp) @ coordinates.inverse
@@ -194,6 +196,8 @@ def _gram(
         return total
 
     total, state = system.accumulate(share, with_gradient=False)
+    if not system.is_wide:
+        state = replace(state, gradient=matmul_h(coordinates.inverse, total[1], system.xp))
     has_dead = coordinates.n_kept == system.size
     extra = extra_rows(system, sketched.dead if has_dead else None)
     if extra is not None:
@@ -204,9 +208,8 @@ def _gram(
 
 def _products(Y: Array, right: Array | None, narrow: DType, system: System) -> tuple[Array, ...]:
     """Return ``Y^H Y``, perhaps in single precision, and ``Y^H B``."""
-    Z = system.xp.astype(Y, narrow, copy=False)
-    gram = matmul_h(Z, Z, system.xp)
-    return (gram,) if right is None else (gram, matmul_h(Y, right, system.xp))
+    G = gram(system.xp, system.xp.astype(Y, narrow, copy=False))
+    return (G,) if right is None else (G, matmul_h(Y, right, system.xp))
 
 
 def _narrow_dtype(system: System) -> DType:

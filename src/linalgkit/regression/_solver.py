@@ -98,6 +98,10 @@ class Solver(ABC):
         """Return the product of rows of `M` with a step of a wide problem."""
         raise AssertionError("this solver is for tall problems")
 
+    def moved(self, system: System, state: State, step: Array) -> State:
+        """Return the unknowns moved by a step."""
+        return system.advance(state, step, self.image)
+
 
 class DirectSolver(Solver):
     """A solver that multiplies by explicit factors.
@@ -218,8 +222,7 @@ def refine(system: System, solver: Solver, target: float) -> Solved | None:
     if not any(system.b_norms):
         return Solved(state, solver, [0.0] * system.k, True)
     for _ in range(MOST_CORRECTIONS):
-        step = solver.correction(system, state)
-        moved = system.advance(state, step, solver.image)
+        moved = solver.moved(system, state, solver.correction(system, state))
         state = system.evaluate(without_null(system, solver, moved), keep=solver.keeps_residual)
         found = look_at(system, solver, state, target, is_close)
         helps = progress.judge(state, found, _absolute(system, solver, state, found.errors))

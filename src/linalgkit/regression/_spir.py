@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from linalgkit._core.array import Array
+from linalgkit.regression._certificate import floats
 from linalgkit.regression._preconditioned import MOST_ITERATIONS, PreconditionedSolver
 from linalgkit.regression._solver import reduced_errors
 from linalgkit.regression._system import State, System
@@ -37,7 +38,7 @@ class SpirSolver(PreconditionedSolver):
         y, p, size = xp.zeros_like(rho), rho, system.squares(rho)
         for _ in range(MOST_ITERATIONS):
             self.n_iterations += 1
-            q = self.reduce(system.normal_product(self.expand(p)))
+            q = self.reduce(self.system.normal_product(self.expand(p)))
             length = _ratio(size, self._inner(p, q), system)
             y, rho = (
                 y + system.as_dtype(length)[None, :] * p,
@@ -60,8 +61,8 @@ class SpirSolver(PreconditionedSolver):
     ) -> bool:
         """Apply the rule of the first correction or that of the later ones."""
         if by_steps:
-            steps = [float(s) for s in length * system.xp.sqrt(system.squares(p))]
-            return self.are_rounding(steps, state)
+            steps = length * system.xp.sqrt(system.squares(p))
+            return self.are_rounding(floats(steps), state)
         now = replace(state, gradient=self.gradient_of(rho))
         return max(reduced_errors(system, self, now)) <= self.target
 

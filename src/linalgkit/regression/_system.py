@@ -29,8 +29,10 @@ from linalgkit._core.array import (
     real_dtype,
     widest_dtype,
 )
-from linalgkit._core.operators import Operator
+from linalgkit._core.operators import DenseOperator, Operator
 from linalgkit._core.scaling import silent
+from linalgkit._kernels import gram
+from linalgkit.regression._certificate import floats
 from linalgkit.regression._problem import Equations
 
 # Blocks that are read twice stay in cache; those of matrix products are larger. Other libraries
@@ -140,8 +142,14 @@ class System(ABC):
 
     def gram(self) -> tuple[Array, State]:
         """Return ``M^H M`` with the ridge, and the state at ``x = 0``: one pass."""
-        (G,), state = self.accumulate(lambda block, B: (block.gram(),))
+        (G,), state = self.accumulate(lambda block, B: (self.gram_of(block),))
         return self.with_ridge(G), state
+
+    def gram_of(self, block: Operator) -> Array:
+        """Return ``X^H X`` of a block in the working precision."""
+        if isinstance(block, DenseOperator):
+            return gram(self.xp, block.A)
+        return block.gram()
 
     @abstractmethod
     def sample(self, count: int) -> Array:
@@ -166,10 +174,6 @@ class System(ABC):
     @abstractmethod
     def evaluate(self, state: State, *, keep: bool = False) -> State:
         """Return the state with all that follows from the unknowns made new: one pass."""
-
-    @abstractmethod
-    def normal_product(self, Z: Array) -> Array:
-        """Return ``M^H M Z`` with the ridge: one pass."""
 
     @abstractmethod
     def errors(self, R: Array, state: State, units: Array | None, *, exact: bool) -> list[float]:
@@ -286,7 +290,7 @@ class System(ABC):
         OutOfRangeError
             If a scaling by powers of two could help.
         """
-        values = [float(value) for value in squares]
+        values = floats(squares)
         if not all(map(math.isfinite, values)):
             self.equations.check_finite()
             if self.equations.column_exponents is not None:

@@ -15,6 +15,7 @@ from linalgkit.regression._certificate import (
     Point,
     backward_errors,
     column_norms,
+    floats,
     upper_bounds,
 )
 from linalgkit.regression._problem import Equations
@@ -114,7 +115,7 @@ class TallSystem(System):
         if self._ridge is not None:
             g = g - self.as_dtype(self._ridge)[:, None] * X
         residual = self.xp.concat(kept, axis=0) if kept else None
-        return State(X, None, g, residual, [math.sqrt(float(value)) for value in squares])
+        return State(X, None, g, residual, [math.sqrt(value) for value in floats(squares)])
 
     def _residual(self, block: Operator, X: Array, B: Array) -> tuple[Array, Array]:
         """Return ``B - A X`` and ``A^H (B - A X)`` for a block."""

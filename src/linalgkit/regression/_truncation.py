@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from linalgkit._core.array import Array, matmul_h
 from linalgkit._core.operators import Operator
+from linalgkit.regression._certificate import floats
 from linalgkit.regression._coordinates import Maps
 from linalgkit.regression._precondition import condition_of, singular_basis
 from linalgkit.regression._solver import DirectSolver, Solver
@@ -49,7 +50,7 @@ def truncated(system: System, solver: Solver, rcond: float) -> Solver:
     def image(block: Operator, h: Array) -> Array:
         return block.matmul(V / xp.matrix_transpose(s)) @ h
 
-    condition = condition_of([float(value) for value in basis.values])
+    condition = condition_of(floats(basis.values))
     maps = Maps(reduce, expand, kept, image)
     start = solver.start()
     answer = DirectSolver(solver.driver, start, maps, solver.R, system.units, basis.rank, condition)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from linalgkit._core.array import Array, adjoint
 from linalgkit._core.linalg import norm_fro
@@ -30,6 +31,8 @@ from linalgkit.regression._system import (
     System,
     add_to,
 )
+
+_PART = 4096
 
 
 class WideSystem(System):
@@ -112,15 +115,20 @@ class WideSystem(System):
 
     def evaluate(self, state: State, *, keep: bool = False) -> State:
         """Return ``b - A X`` and ``b - A X - sqrt(alpha) s``: one pass."""
-        r = self.B - self.A.matmul(state.X)
+        r = self.B - self._product(state.X)
         root = self._root()
         g = r if root is None or state.slack is None else r - root * state.slack
         return State(state.X, state.slack, g, r, column_norms(r, self.xp))
 
-    def normal_product(self, Z: Array) -> Array:
-        """Return ``A A^H Z`` with the ridge: one pass."""
-        total, ridge = self.A.matmul(self.A.rmatmul(Z)), self.ridge()
-        return total if ridge is None else total + self.as_dtype(ridge)[:, None] * Z
+    def _product(self, X: Array) -> Array:
+        """Return ``A X``; the long sums of dense rows in parts, whose rounding grows less."""
+        if not isinstance(self.A, DenseOperator):
+            return self.A.matmul(X)
+        total: Any = 0
+        for start in range(0, self.length, _PART):
+            stop = min(start + _PART, self.length)
+            total = total + self.A.A[:, start:stop] @ X[start:stop, :]
+        return total
 
     # ----------------------------------------------------------------------- certificate
 

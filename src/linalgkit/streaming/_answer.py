@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from linalgkit._core.array import Array, Device, Namespace, asarray, eps, to_numpy
+from linalgkit._core.array import (
+    Array,
+    Device,
+    Namespace,
+    asarray,
+    eps,
+    namespace_of,
+    to_numpy,
+)
 from linalgkit._core.linalg import fix_signs, ldexp
 from linalgkit._core.scaling import ldexp_float
 from linalgkit._core.state import State
@@ -19,6 +27,7 @@ from linalgkit.streaming._stream import RowStream
 
 ORDER_ZSCORE_LIMIT = 6.0
 UNCERTAIN = 0.25
+_LONE_ROW = 1e-12  # below this share of the weight, what is left is rounding
 
 
 @dataclass(frozen=True)
@@ -56,11 +65,12 @@ class Answered:
     """A result and what an estimator derives from the same moment of the stream.
 
     `values` are the eigenvalues and `energy` the squared Frobenius norm in units of
-    ``4**exponent``, in which both can always be represented.
+    ``4**exponent``, in which both can always be represented; `mass` is what a sum of squares
+    is divided by for a variance.
     """
 
     result: StreamingEighResult
-    weight: float
+    mass: float
     mean: Array
     values: Array
     energy: float
@@ -72,7 +82,27 @@ def answer(stream: RowStream, options: Options, refined: Refined | None = None) 
     final = stream.final()
     result, values = make_result(final, options, refined)
     pre = final.pre
-    return Answered(result, pre.weight, pre.mean(), values, final.energy, pre.exponent)
+    mass = variance_mass(pre.weight, pre.spread)
+    return Answered(result, mass, pre.mean(), values, final.energy, pre.exponent)
+
+
+def variance_mass(weight: float, spread: float) -> float:
+    """Return ``W - sum w^2 / W``, or `W` where one row has all the weight, or 1 for none.
+
+    For rows of one distribution this makes the centred and weighted sum of squares an unbiased
+    estimate of the variance, whatever the unit of the weights; `spread` is the root of
+    ``sum w^2``.
+    """
+    mass = weight - spread * (spread / weight) if weight > 0.0 else 0.0
+    return mass if mass > _LONE_ROW * weight else weight or 1.0
+
+
+def own_arrays(result: StreamingEighResult) -> StreamingEighResult:
+    """Return the result with copies of its arrays."""
+    xp, _ = namespace_of(result.eigenvectors)
+    pairs = (result.eigenvalues, result.eigenvectors)
+    lam, V = (xp.asarray(array, copy=True) for array in pairs)
+    return replace(result, eigenvalues=lam, eigenvectors=V)
 
 
 def make_result(
@@ -217,6 +247,9 @@ def _status(
     is_suspect = stream.heap is None or stream.pre.n_effective < 0.999 * stream.n_rows
     if is_suspect and not is_exact and certificate.get("error_estimate", math.nan) > UNCERTAIN:
         return "uncertain"
+    is_judged = stream.heap is None or options.n_components == stream.space.d or is_exact
+    if not is_judged and math.isnan(certificate.get("error_estimate", math.nan)):
+        return "unknown"
     return "converged"
 
 
@@ -263,6 +296,11 @@ def warn_if_weak(found: Answered, options: Options, *, stacklevel: int = 4) -> N
             f"the eigenvectors may be far off: sin^2 of their angle is estimated at "
             f"{result.error_estimate:.2g}. Use more rows or more memory (n_oversamples, "
             'memory_budget), or method="gram", exact for the rows seen.'
+        ),
+        "unknown": (
+            f"too few rows were seen ({result.n_rows}) for a random-order method to estimate the "
+            "error of its answer, which is close to that of these rows but may be far from that "
+            'of others like them. Use more rows, or method="gram", exact for the rows seen.'
         ),
     }.get(result.status)
     if text is not None:

@@ -32,7 +32,9 @@ class BlockPower(SegmentEngine):
     the power method can be taken with each. Numbered differences:
 
     1. More than one vector is iterated, started from the exact decomposition of the first
-       rows, which removes the start from a random vector.
+       rows, which removes the start from a random vector. They count as rows of the first
+       segment, and the summary of a segment shorter than its columns could not be orthonormal,
+       so that segments have as many rows at least.
     2. Where `n_rows` is not given, segments grow geometrically and each is half as long as
        all rows before it; the last one of at least half its length decides.
     3. With ``history=True`` the product of a segment is added to a rank-q summary of all rows
@@ -50,7 +52,8 @@ class BlockPower(SegmentEngine):
         Whether a summary of earlier segments is kept.
     n_rows : int, optional
         Length of the stream: without history it is cut into
-        :func:`linalgkit.streaming.theory.n_segments` equal segments.
+        :func:`linalgkit.streaming.theory.n_segments` equal segments, the last of which has
+        what remains.
     """
 
     name: ClassVar[str] = "block-power"
@@ -75,7 +78,7 @@ class BlockPower(SegmentEngine):
         if history:
             rule = History("history", n_components, width, xp)
         else:
-            length = None if n_rows is None else n_rows / theory.n_segments(d)
+            length = None if n_rows is None else max(width, -(-n_rows // theory.n_segments(d)))
             rule = Segments("segments", n_components, width, xp, length=length)
         super().__init__(
             d,

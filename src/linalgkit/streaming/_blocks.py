@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from linalgkit._core.array import (
     Array,
     Device,
+    DType,
     Namespace,
     adjoint,
+    is_complex_dtype,
+    itemsize,
     matmul_h,
     real_dtype,
     widest_dtype,
@@ -20,6 +23,9 @@ from linalgkit._core.array import (
 from linalgkit._core.operators import DenseOperator, Operator
 from linalgkit._core.sparse import SparseOperator
 from linalgkit._kernels import normal_product, normal_product_norms, row_norms_squared
+
+# Pieces of a matrix that are made one after the other, so as not to make it whole.
+_PIECE_BYTES = 2**20
 
 
 class RowBlock(DenseOperator):
@@ -69,6 +75,17 @@ class RowBlock(DenseOperator):
         P, D = normal_product(self.xp, self.A, Z)
         return P, D
 
+    def add_gram(self, S: Array) -> Array:
+        """Return ``S + A^H A``, written into `S` where that can be; one (d, d) temporary."""
+        xp, (n, d) = self.xp, self.shape
+        is_whole = self.dtype == S.dtype and not is_complex_dtype(xp, S.dtype)  # needs no copy
+        step = max(1, n if is_whole else max(d, _piece_rows(d, S.dtype, xp)))
+        for start in range(0, n, step):
+            A = self.A if step >= n else self.A[start : min(start + step, n), :]
+            A = xp.astype(A, S.dtype, copy=False)
+            S += matmul_h(A, A, xp)
+        return S
+
 
 class StackedRows(Operator):
     """Several operators of one width, one below the other, never joined in memory."""
@@ -111,7 +128,13 @@ class StackedRows(Operator):
 
     def gram(self) -> Array:
         """Return ``A^H A``."""
-        return _total([part.gram() for part in self.parts])
+        return self.add_gram(_zeros_squared(self))
+
+    def add_gram(self, S: Array) -> Array:
+        """Return ``S + A^H A``, part by part."""
+        for part in self.parts:
+            S = part.add_gram(S)
+        return S
 
     def row_norms_squared(self) -> Array:
         """Return the squared 2-norm of each row."""
@@ -156,11 +179,20 @@ class ShiftedRows(Operator):
 
     def gram(self) -> Array:
         """Return ``A^H A``, a dense (d, d) matrix."""
-        wide = widest_dtype(self.xp, self.device, self.dtype)
-        s, c = (self.xp.astype(x, wide) for x in (self.s, self.c))
-        cross = self.base.rmatmul(s) @ c
-        square = adjoint(c, self.xp) @ c * self.xp.sum(s * s)
-        return self.base.gram() - cross - adjoint(cross, self.xp) + square
+        return self.add_gram(_zeros_squared(self))
+
+    def add_gram(self, S: Array) -> Array:
+        """Add ``A^H A`` to `S` in place: that of `B`, and a matrix of rank two piece by piece."""
+        xp, d = self.xp, self.shape[1]
+        s, c = (xp.astype(x, S.dtype) for x in (self.s, self.c))
+        S = self.base.add_gram(S)
+        column = adjoint(c, xp)
+        w = self.base.rmatmul(s) - column * (xp.sum(s * s) / 2)  # A^H A = B^H B - w c - (w c)^H
+        row = adjoint(w, xp)
+        step = _piece_rows(d, S.dtype, xp)
+        for i in range(0, d, step):
+            S[i : i + step, :] -= w[i : i + step, :] @ c + column[i : i + step, :] @ row
+        return S
 
     def row_norms_squared(self) -> Array:
         """Return the squared 2-norm of each row."""
@@ -210,12 +242,20 @@ class JoinedColumns(Operator):
 
     def gram(self) -> Array:
         """Return ``A^H A``, a dense (d, d) matrix."""
+        return self.add_gram(_zeros_squared(self))
+
+    def add_gram(self, S: Array) -> Array:
+        """Add ``A^H A`` to `S` in place, one of its four corners after the other."""
         xp = self.xp
-        full = xp.astype(self.full, widest_dtype(xp, self.device, self.dtype))
+        full = xp.astype(self.full, S.dtype)
+        ours, others = self.order[: self.n_full], self.order[self.n_full :]
+        _add_corner(S, ours, ours, matmul_h(full, full, xp), xp)
         corner = self.rest.rmatmul(full)
-        upper = xp.concat([matmul_h(full, full, xp), adjoint(corner, xp)], axis=1)
-        both = xp.concat([upper, xp.concat([corner, self.rest.gram()], axis=1)], axis=0)
-        return xp.take(xp.take(both, self.places, axis=0), self.places, axis=1)
+        _add_corner(S, others, ours, corner, xp)
+        _add_corner(S, ours, others, adjoint(corner, xp), xp)
+        del corner
+        _add_corner(S, others, others, self.rest.gram(), xp)
+        return S
 
     def row_norms_squared(self) -> Array:
         """Return the squared 2-norm of each row."""
@@ -265,6 +305,25 @@ def shifted_rows(base: SparseOperator, scale: Array, shift: Array) -> Operator:
     c = xp.take(c, order, axis=1)
     full = base.columns(order[:n_full]).A.toarray() - s * c[:, :n_full]
     return JoinedColumns(full, ShiftedRows(base.columns(order[n_full:]), s, c[:, n_full:]), order)
+
+
+def _zeros_squared(block: Operator) -> Array:
+    """Return the (d, d) zeros that a Gram matrix is added to."""
+    xp, d = block.xp, block.shape[1]
+    wide = widest_dtype(xp, block.device, block.dtype)
+    return xp.zeros((d, d), dtype=wide, device=block.device)
+
+
+def _piece_rows(d: int, dtype: DType, xp: Namespace) -> int:
+    """Return how many rows of a (., d) matrix make a temporary that does not count."""
+    return max(1, _PIECE_BYTES // (itemsize(xp, dtype) * max(d, 1)))
+
+
+def _add_corner(S: Array, rows: Array, columns: Array, corner: Array, xp: Namespace) -> None:
+    """Add `corner` to the entries of `S` in these rows and columns, a few rows at a time."""
+    step = _piece_rows(S.shape[0], S.dtype, xp)
+    for i in range(0, corner.shape[0], step):
+        S[rows[i : i + step, None], columns[None, :]] += corner[i : i + step, :]
 
 
 def _total(terms: Sequence[Array]) -> Array:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linalgkit._core.array import Array, Namespace, adjoint
+from linalgkit._core.scaling import ldexp
 
 # How strongly directions outside the summary, known only through one product with noise, are
 # held back: in units of the fluctuation sqrt(d / n) of a flat tail. Chosen by experiment;
@@ -38,12 +39,15 @@ class Segment:
         Squared Frobenius norm of all light rows so far.
     heavy : array (h, d) or None
         The rows of large norm that are kept out of the stream.
+    position : int
+        Light rows taken in so far, none of them forgotten.
     """
 
     rows: float
     before: float
     energy: float
     heavy: Array | None = None
+    position: int = 0
 
     @property
     def total(self) -> float:
@@ -177,7 +181,9 @@ def _completion(
         return Zc @ core @ adjoint(Zc, xp) + cross + adjoint(cross, xp)
     w = xp.where(w > 0, w, xp.zeros_like(w)) + floor
     WE = W @ E
-    outer = (WE / xp.astype(w, WE.dtype, copy=False)) @ adjoint(WE, xp)
+    lift = -math.frexp(top + floor)[1]  # complex division loses what is near the smallest number
+    w = xp.astype(ldexp(w, lift, xp), WE.dtype, copy=False)
+    outer = (ldexp(WE, lift, xp) / w) @ adjoint(WE, xp)
     return Zc @ core @ adjoint(Zc, xp) + cross + adjoint(cross, xp) + outer
 
 
@@ -247,6 +253,8 @@ class Rule:
     lam: Array
     # Relative error of the products, set by the engine.
     roundoff: float = 2.0**-52
+    # Rows in a segment, where that is fixed beforehand.
+    length: int | None = None
 
     def __init__(self, name: str, n_components: int, width: int, xp: Namespace) -> None:
         self.name, self.k, self.width, self.xp = name, n_components, width, xp
@@ -257,9 +265,17 @@ class Rule:
         self.lam = lam[: self.width]
         return V[:, : self.width]
 
+    def next_end(self, position: int) -> int | None:
+        """Return the row after `position` at which a segment of fixed length ends, or None."""
+        return None if self.length is None else (position // self.length + 1) * self.length
+
     def due(self, segment: Segment) -> bool:
         """Tell whether the segment is long enough to be closed."""
         return segment.rows > 0
+
+    def support(self, segment: Segment) -> float:
+        """Return how many rows the answer rests on: all, unless the rule forgets."""
+        return segment.total
 
     def close(self, Z: Array, Y: Array, segment: Segment) -> tuple[Array, Array | None]:
         """Turn the segment's product into new columns, and into what `Y` shall start from."""
@@ -352,8 +368,9 @@ class Segments(Rule):
 
     Parameters
     ----------
-    length : float, optional
-        Rows in a segment; by default each is `growth` times all rows before it.
+    length : int, optional
+        Rows in a segment, so that segments end at its multiples; by default each is `growth`
+        times all rows before it.
     growth : float
         Relative length of a segment.
     """
@@ -366,22 +383,43 @@ class Segments(Rule):
         xp: Namespace,
         *,
         growth: float = 0.5,
-        length: float | None = None,
+        length: int | None = None,
     ) -> None:
         super().__init__(name, n_components, width, xp)
         self.growth, self.length = growth, length
 
-    def _length(self, segment: Segment) -> float:
-        return self.growth * segment.before if self.length is None else self.length
-
     def due(self, segment: Segment) -> bool:
         """Tell whether the segment has its full length."""
-        return segment.rows > 0 and segment.rows >= self._length(segment)
+        if self.length is None:
+            return segment.rows > 0 and segment.rows >= self.growth * segment.before
+        return segment.rows > 0 and segment.position % self.length == 0
+
+    def _decides(self, segment: Segment) -> bool:
+        """Tell whether a segment is to be trusted more than the columns it began with."""
+        if self.length is None:
+            least = 0.5 * self.growth * segment.before
+        else:
+            least = min(0.5 * self.length, segment.before)
+        return segment.rows > 0 and segment.rows >= least
+
+    def support(self, segment: Segment) -> float:
+        """Return the rows of the segment that decides, where all have one length.
+
+        Before the first of them is complete, those of the start: a single step of the power
+        method need not bring more.
+        """
+        if self.length is None:
+            return segment.total
+        behind = min(float(self.length), segment.before)
+        return min(behind, segment.rows) if self._decides(segment) else behind
 
     def answer(self, Z: Array, Y: Array, segment: Segment) -> tuple[Array, Array]:
-        """Let the last segment decide that has at least half its length."""
+        """Let the last segment decide that has at least half its length.
+
+        The first rows give way as soon as as many have followed them.
+        """
         xp = self.xp
-        if segment.rows <= 0 or segment.rows < 0.5 * self._length(segment):
+        if not self._decides(segment):
             return self.lam * (segment.total / max(segment.before, 1.0)), Z
         share = segment.total / segment.rows
         Q, R = xp.linalg.qr(Y)

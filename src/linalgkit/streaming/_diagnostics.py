@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from linalgkit._core.array import Array, Namespace, is_complex, matmul_h, to_numpy
+from linalgkit._core.array import Array, Namespace, is_complex, matmul_h, real_dtype, to_numpy
 from linalgkit._core.state import State
 from linalgkit.streaming._order import BlockSums, Order, block_sums, ramp
 
@@ -25,7 +25,8 @@ _PARTS = 8
 _FEWEST_PARTS = 3
 # So many of the last segments are pooled: the last half of the stream or more.
 _SEGMENTS = 2
-_TINY = 1e-37
+# Eigenvalues closer than this share of the larger one are equal up to rounding.
+_TIE = 2.0**-20
 # Largest share of a gap that is put down to the error of the vectors themselves.
 _LARGEST_CORRECTION = 0.3
 # A challenger replaces the first rule when its mean advantage has this many standard errors.
@@ -172,15 +173,24 @@ class Probe:
         self._pooled = [0.0, 0.0, 0.0]  # weighted trend and serial statistics, and rows
         self._records: list[dict[str, Any]] = []
 
-    def begin(self, V: Array, n: float, lam: Array, energy: float) -> None:
-        """Start a segment with new vectors after `n` rows."""
+    def begin(
+        self, V: Array, n: float, lam: Array, energy: float, support: float | None = None
+    ) -> None:
+        """Start a segment with new vectors after `n` rows; they rest on `support` of them."""
         xp = self.xp
         self.end()
-        self._level = max(float(xp.sum(lam[: self.k])) / n, _TINY)
-        self._energy_level = self._energy_level or max(energy / n, _TINY)
-        self._vectors, self._start = V, n
+        self._vectors, self._start = V, n if support is None else support
+        least = self._least()
+        self._level = max(float(xp.sum(lam[: self.k])) / n, least)
+        self._energy_level = self._energy_level or max(energy / n, least)
         self._parts = [xp.zeros_like(V) for _ in range(_PARTS)]
         self._rows, self._turn = [0.0] * _PARTS, 0
+
+    def _least(self) -> float:
+        """Return the smallest normal number of what is accumulated; 0 before any vectors."""
+        if self._vectors is None:
+            return 0.0
+        return float(self.xp.finfo(real_dtype(self.xp, self._vectors.dtype)).smallest_normal)
 
     def end(self) -> None:
         """Keep what the segment has said."""
@@ -253,8 +263,8 @@ class Probe:
     def splits(self) -> list[Split]:
         """Return for every vector what the last segments say, in units of one row.
 
-        Mean and error are multiplied by the rows before each segment, so that segments can be
-        averaged while the vectors improve.
+        Mean and error are multiplied by the rows behind the vectors of each segment, so that
+        segments can be averaged while the vectors improve.
         """
         records = list(self._records)
         fresh = self._measured()
@@ -263,14 +273,14 @@ class Probe:
         total = sum(record["rows"] for record in records)
         pooled = []
         for j in range(self.k if records else 0):
-            mean = square = noise = 0.0
+            mean = error = noise = 0.0
             for record in records:
                 share = record["rows"] / total
                 own = record["splits"][j]
                 mean += share * own[0] * record["start"]
-                square += (share * own[1] * record["start"]) ** 2
+                error = math.hypot(error, share * own[1] * record["start"])
                 noise += share * own[2]
-            pooled.append(Split(mean, math.sqrt(square), noise))
+            pooled.append(Split(mean, error, noise))
         return pooled
 
     def absorb(self, other: Self) -> None:
@@ -286,11 +296,11 @@ class Probe:
 
     def scale(self, factor: float) -> None:
         """Multiply all squares by `factor`."""
-        self._level = max(self._level * factor, _TINY)
+        least = self._least()
+        self._level = max(self._level * factor, least)
         if self._energy_level:
-            self._energy_level = max(self._energy_level * factor, _TINY)
-        for part in self._parts:
-            part *= factor
+            self._energy_level = max(self._energy_level * factor, least)
+        self._parts = [part * factor for part in self._parts]
         square = factor * factor
         self._records = [
             {**record, "splits": [[x * square for x in own] for own in record["splits"]]}
@@ -363,7 +373,7 @@ class Split:
             for i in range(p)
         ]
         centre = sum(without) / p
-        error = math.sqrt((p - 1) / p * sum((w - centre) ** 2 for w in without))
+        error = math.sqrt((p - 1) / p) * math.hypot(*(w - centre for w in without))
         noise = sum(n * max(k - mean, 0.0) for n, k in zip(rows, diagonal, strict=True)) / p
         return cls(mean, error, noise)
 
@@ -385,7 +395,8 @@ def quality(
         Out-of-sample Rayleigh quotients of the incumbent's columns, measured on the last
         `window` rows.
     window, n : float
-        Rows behind the quotients, and rows in all.
+        Rows behind the quotients, and rows that the answer rests on: all of them, for rules
+        that remember.
     mean_energy : float
         Mean squared norm of a row.
     d : int
@@ -398,7 +409,8 @@ def quality(
     Returns
     -------
     dict
-        "gap" and "error_estimate"; NaN where the stream was too short to tell.
+        "gap" and "error_estimate"; NaN where the stream was too short to tell, or zero. The
+        error at a tie of two eigenvalues is 1: their order is not determined.
 
     Notes
     -----
@@ -415,17 +427,23 @@ def quality(
     rest = max(mean_energy - sum(quotients), 0.0) / max(d - len(quotients), 1)
     lower = 0.0 if k >= d else max([rest, *quotients[k : k + 1]])
     if not splits:
-        return {"gap": _ratio(quotients[k - 1], lower), "error_estimate": math.nan}
+        gap = _ratio(max(quotients[k - 1], lower), lower)
+        return {"gap": gap, "error_estimate": math.nan}
     since = max(n - window, 1.0)
-    mean_inverse = math.log(n / since) / (n - since) if n > since else 1.0 / n
+    mean_inverse = math.log(n / since) / (n - since) if n > max(window, since) else 1.0 / n
     worst, gap = 0.0, math.nan
     for quotient, split in zip(quotients[:k], splits, strict=True):
         unexplained = max(split.noise, split.mean) * mean_inverse
         difference = _corrected(quotient - lower, unexplained)
         gap = _ratio(lower + difference, lower)
         held = split.mean + 2 * split.error
-        worst = max(worst, _ratio(max(split.noise, held) / n, difference**2))
-    return {"gap": gap, "error_estimate": 0.0 if k >= d else min(1.0, worst)}
+        own = 1.0
+        if difference > _TIE * lower:
+            own = max(split.noise, held) / difference / difference / n
+        elif math.isnan(gap):
+            own = math.nan
+        worst = own if math.isnan(own) else max(worst, min(1.0, own))
+    return {"gap": gap, "error_estimate": 0.0 if k >= d else worst}
 
 
 def _corrected(difference: float, noise: float) -> float:
@@ -435,7 +453,7 @@ def _corrected(difference: float, noise: float) -> float:
     low, high = 0.0, _LARGEST_CORRECTION
     for _ in range(60):  # share = noise (1 - share)^2 / difference^2 falls in share
         share = 0.5 * (low + high)
-        if noise * (1.0 - share) ** 2 > share * difference**2:
+        if noise / difference * (1.0 - share) ** 2 > share * difference:
             low = share
         else:
             high = share
@@ -443,10 +461,10 @@ def _corrected(difference: float, noise: float) -> float:
 
 
 def _ratio(upper: float, lower: float) -> float:
-    """Return a quotient, infinite over zero, 0 for 0 / 0."""
+    """Return a quotient, infinite over zero, NaN for 0 / 0."""
     if lower > 0.0:
         return upper / lower
-    return math.inf if upper > 0.0 else 0.0
+    return math.inf if upper > 0.0 else math.nan
 
 
 def _added(a: list[Any], b: list[Any]) -> list[Any]:

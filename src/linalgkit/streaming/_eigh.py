@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Self
 
+import numpy as np
+
 from linalgkit._core.array import (
     Device,
     Namespace,
@@ -23,6 +25,7 @@ from linalgkit.streaming._answer import (
     Answered,
     Refined,
     answer,
+    own_arrays,
     refined_from_state,
     refined_to_state,
     warn_if_weak,
@@ -34,8 +37,10 @@ from linalgkit.streaming._inputs import (
     as_weights,
     check_joins,
     in_dtype,
+    in_pieces,
     is_in_memory,
     n_bytes,
+    one_row_as_matrix,
 )
 from linalgkit.streaming._methods import build_stream
 from linalgkit.streaming._options import Options, known_dtype
@@ -47,6 +52,17 @@ from linalgkit.streaming._stream import RowStream
 # Blocks up to this size are read twice (checked, then used); larger ones are used at once,
 # and a copy of the small state is kept until the last row has proved finite.
 _CHECK_FIRST_BYTES = 2**22
+_MERGED_OPTIONS = (
+    "n_components",
+    "method",
+    "order",
+    "n_oversamples",
+    "max_heavy_rows",
+    "history",
+    "n_rows",
+    "center",
+    "forgetting",
+)
 
 
 @capability("streaming.StreamingEigh", sparse=True, streaming=True)
@@ -109,7 +125,9 @@ class StreamingEigh(PrincipalAxes, Stateful):
     components_ : array (k, d)
         Conjugate transpose of the eigenvectors.
     explained_variance_ : array (k,)
-        Eigenvalues divided by the total weight less one (n - 1 without weights).
+        Eigenvalues divided by ``W - sum w^2 / W``, where `W` is the sum of the weights `w`
+        (n - 1 without weights, and the scale of the weights has no say), or by `W` where a
+        single row has all the weight.
     explained_variance_ratio_ : array (k,)
         Eigenvalues divided by the squared Frobenius norm.
     singular_values_ : array (k,)
@@ -136,7 +154,8 @@ class StreamingEigh(PrincipalAxes, Stateful):
     -----
     AccuracyWarning
         When the answer is weaker than asked: gap below `gap_warn`, more heavy rows than could
-        be held, an order that is not random, no rate that grew, nothing but zeros.
+        be held, an order that is not random, no rate that grew, nothing but zeros, fewer rows
+        than a random-order method can judge itself by.
 
     See Also
     --------
@@ -241,8 +260,9 @@ class StreamingEigh(PrincipalAxes, Stateful):
         Returns
         -------
         StreamingEigh
-            The object itself. After an error it is as it was before the call; should Ctrl-C hit
-            it half way through its rows, later calls say so.
+            The object itself. After an error in the arguments it is as it was before the call;
+            should Ctrl-C or a failure within hit it half way through its rows, later calls say
+            so.
         """
         stream = self._stream_or_none()
         n_blocks = self.__dict__.get("_n_blocks", 0)
@@ -321,11 +341,14 @@ class StreamingEigh(PrincipalAxes, Stateful):
         TypeError
             If `source` can be read only once.
         ValueError
-            If rows were weighted or forgotten, or are not those that were streamed.
+            If rows were weighted or forgotten, or are not those that were streamed. What is
+            checked is their number, the sum of their squared norms, and for ``"gram"`` also
+            that they have the eigenvectors found; the other methods cannot tell rows whose
+            columns were reordered or rotated from those they saw.
         """
         stream = self._fitted_stream()
         refined = refine_stream(stream, self._options(), source, n_passes)
-        self._take(stream, self._features())
+        stream.commit()
         self._refined = refined
         return self
 
@@ -338,7 +361,10 @@ class StreamingEigh(PrincipalAxes, Stateful):
         Parameters
         ----------
         other : StreamingEigh
-            An object with the same options over rows of the same kind; it is not changed.
+            An object with the same options over rows of the same kind; it is not changed. Only
+            `memory_budget` (as long as ``"auto"`` chooses the same method, and sketches have
+            one size), `whiten`, `gap_warn`, `dtype` (as long as that of the rows agrees) and,
+            except for ``"nystrom"``, `rng` may differ: those of the object itself remain.
 
         Returns
         -------
@@ -351,8 +377,9 @@ class StreamingEigh(PrincipalAxes, Stateful):
             If `other` is no StreamingEigh, its rows are of another library or dtype, or the
             method cannot be merged (``"oja"``).
         ValueError
-            If an option or the length of the rows differs, or `forgetting` is below 1 (the
-            order of the two streams is not known).
+            If an option, the method that ``"auto"`` chose, the names of the features or the
+            length of the rows differs, or `forgetting` is below 1 (the order of the two
+            streams is not known). Nothing has changed then.
         """
         if not isinstance(other, StreamingEigh):
             raise TypeError(
@@ -360,7 +387,7 @@ class StreamingEigh(PrincipalAxes, Stateful):
                 "Restore a saved state with StreamingEigh.from_state first."
             )
         mine, theirs = self._options(), other._options()
-        check_mergeable(mine, theirs, ("n_components", "method", "order", "center", "forgetting"))
+        check_mergeable(mine, theirs, _MERGED_OPTIONS)
         if mine.forgetting < 1.0:
             raise ValueError(
                 f"forgetting must be 1 for a merge, got {mine.forgetting}. Which stream is the "
@@ -376,9 +403,10 @@ class StreamingEigh(PrincipalAxes, Stateful):
         if mine is None:
             self._take(theirs.duplicate(), other._features())
             return
+        features = _joint_features(self._features(), other._features())
         fresh = mine.duplicate()
         fresh.merge(theirs)
-        self._take(fresh, self._features())
+        self._take(fresh, features)
 
     # ------------------------------------------------------------------------ the answer
 
@@ -388,7 +416,8 @@ class StreamingEigh(PrincipalAxes, Stateful):
         Returns
         -------
         StreamingEighResult
-            Frozen; arrays in the caller's library, device and precision. The stream may go on.
+            Frozen; arrays in the caller's library, device and precision, to be written to at
+            will. The stream may go on.
 
         Raises
         ------
@@ -400,7 +429,7 @@ class StreamingEigh(PrincipalAxes, Stateful):
         AccuracyWarning
             When the answer is weaker than asked, once for each new answer.
         """
-        return self._answered().result
+        return own_arrays(self._answered().result)
 
     @property
     def method_(self) -> str:
@@ -431,8 +460,8 @@ class StreamingEigh(PrincipalAxes, Stateful):
         stream: RowStream | None = self.__dict__.get("_stream")
         if stream is not None and stream.is_torn:
             raise RuntimeError(
-                "a call was interrupted half way through its rows, so that some are counted in and "
-                "others are not. Load a saved state, or start anew with fit."
+                "a call failed or was interrupted half way through its rows, so that some are "
+                "counted in and others are not. Load a saved state, or start anew with fit."
             )
         return stream
 
@@ -444,10 +473,11 @@ class StreamingEigh(PrincipalAxes, Stateful):
 
     def _take(self, stream: RowStream, features: Features) -> None:
         """Commit a new state and drop what was derived from the old one."""
+        stream.is_torn = True  # until all that follows is done
         self._stream = stream
-        stream.answered = None
         self._refined = None
         self._set_features(features)
+        stream.commit()
 
     def _ingest(
         self,
@@ -462,14 +492,15 @@ class StreamingEigh(PrincipalAxes, Stateful):
         if stream is None:
             stream, in_place = self._start(block), True
         check_joins(block, stream.space, index)
-        block = in_dtype(block, stream.space)
-        weights = as_weights(sample_weight, int(block.shape[0]), stream.space)
+        weights = as_weights(sample_weight, int(block.shape[0]), stream.space, stream.pre.weight)
         is_small = n_bytes(block) <= _CHECK_FIRST_BYTES
         if is_small:
+            block = in_dtype(block, stream.space)
             check_finite_block(block, index)
         fresh = stream if is_small or in_place else stream.duplicate()
         try:
-            fresh.push(block, weights)
+            for rows, w in in_pieces(block, weights, stream.space):
+                fresh.push(rows, w)
             fresh.check_waiting_rows()
         except ValueError:
             check_finite_block(block, index)
@@ -495,8 +526,8 @@ class StreamingEigh(PrincipalAxes, Stateful):
     def _get_state(self) -> State:
         stream = self._stream_or_none()
         params = {**self.get_params(deep=False), "dtype": known_dtype(self.dtype)}
-        if not (self.rng is None or isinstance(self.rng, int)):
-            params["rng"] = None
+        if self.rng is not None:
+            params["rng"] = int(self.rng) if isinstance(self.rng, (int, np.integer)) else None
         return {
             "params": params,
             "n_blocks": self.__dict__.get("_n_blocks", 0),
@@ -541,6 +572,23 @@ class StreamingEigh(PrincipalAxes, Stateful):
             self._stream = self._restored(state, space.xp, space.device)
 
 
+def _joint_features(mine: Features, theirs: Features) -> Features:
+    """Return the columns of two streams, or raise ValueError if both are named and differ."""
+    if mine.n != theirs.n:
+        return mine  # refused by the streams, with both lengths
+    if mine.names is None:
+        return theirs
+    if theirs.names is None:
+        return mine
+    for index, (a, b) in enumerate(zip(mine.names, theirs.names, strict=True)):
+        if a != b:
+            raise ValueError(
+                f"the names of the features must agree for a merge, got {a!r} and {b!r} for column "
+                f"{index}. Bring the columns to one order first."
+            )
+    return mine
+
+
 @capability("streaming.top_eigenvector", sparse=True, streaming=True)
 def top_eigenvector(source: Any, **options: Any) -> StreamingEighResult:
     """Return the top eigenvector of ``A^H A`` of a stream of rows, with its certificate.
@@ -548,7 +596,8 @@ def top_eigenvector(source: Any, **options: Any) -> StreamingEighResult:
     Parameters
     ----------
     source : array (n, d), memmap, zarr or h5py array, sparse matrix, dask.array, iterable
-        The rows of `A`, or an iterable of blocks of them; each is read once.
+        The rows of `A`, or an iterable of blocks of them; each is read once. One row (d,) is
+        taken for that (`fit` refuses it, as scikit-learn asks).
     **options : object
         Options of :class:`StreamingEigh`; ``n_components`` for more than one eigenvector.
 
@@ -587,4 +636,4 @@ def top_eigenvector(source: Any, **options: Any) -> StreamingEighResult:
     >>> int(np.argmax(np.abs(result.eigenvectors[:, 0]))), result.n_rows
     (29, 10000)
     """
-    return StreamingEigh(**options).fit(source).result()
+    return StreamingEigh(**options).fit(one_row_as_matrix(source)).result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from linalgkit._core.array import Array, eps, is_sparse
+from linalgkit._core.array import Array, eps, is_sparse, matmul_h
 from linalgkit._core.linalg import ldexp
 from linalgkit._core.operators import DenseOperator, Operator
 from linalgkit._core.sparse import SparseOperator
@@ -13,7 +13,8 @@ from linalgkit._core.streams import row_blocks
 from linalgkit._core.validation import check_finite_block, check_int
 from linalgkit.streaming._answer import Refined
 from linalgkit.streaming._blocks import RowBlock, shifted_rows
-from linalgkit.streaming._inputs import as_csr, check_joins, in_dtype
+from linalgkit.streaming._gram import Gram
+from linalgkit.streaming._inputs import as_csr, check_joins, cut, in_dtype
 from linalgkit.streaming._options import Options
 from linalgkit.streaming._refine import refine_basis, require_reiterable
 from linalgkit.streaming._stream import RowStream
@@ -68,18 +69,20 @@ class _Passes:
         narrow = xp.astype(W, space.dtype, copy=False)
         for index, X in enumerate(row_blocks(self.source, d=space.d)):
             check_joins(X, space, index)
-            block = self._block(in_dtype(as_csr(X), space))
-            _, D = block.normal_product(narrow)
-            total = total + xp.astype(D, W.dtype, copy=False)
+            for piece in cut(as_csr(X), space):
+                block = self._block(in_dtype(piece, space))
+                _, D = block.normal_product(narrow)
+                total = total + xp.astype(D, W.dtype, copy=False)
+                if self.energy is None:
+                    energies.append(xp.sum(block.row_norms_squared()))
             n_rows += int(X.shape[0])
-            if self.energy is None:
-                energies.append(xp.sum(block.row_norms_squared()))
             if xp.isdtype(X.dtype, ("real floating", "complex floating")):
                 self.roundoff = max(self.roundoff, eps(xp, X.dtype))
         self._check(total, n_rows)
         if self.energy is None:
             self.energy = math.fsum(float(value) for value in energies)
             self._check_energy(self.energy)
+            self._check_product(W, total)
         return total
 
     def _block(self, X: Any) -> Operator:
@@ -97,16 +100,39 @@ class _Passes:
 
         The bound lies far above rounding errors, those of removing a large mean included.
         """
+        streamed = self.final.energy
+        if abs(energy - streamed) > self._tolerance():
+            raise ValueError(
+                "source must hold the rows that were streamed, got others: their squared norms "
+                f"add up to {energy / streamed if streamed > 0.0 else math.inf:.6g} times as much. "
+                "Stream these rows with a new object."
+            )
+
+    def _tolerance(self) -> float:
+        """Return by how much sums of squares may differ, far above rounding errors."""
         final, streamed = self.final, self.final.energy
         offset = 0.0
         if self.shift is not None and streamed > 0.0:
             length = float(final.space.xp.linalg.vector_norm(self.shift))
             offset = length * math.sqrt(final.n_rows / streamed)
-        if abs(energy - streamed) > math.sqrt(self.roundoff) * (1.0 + offset) * streamed:
+        return math.sqrt(self.roundoff) * (1.0 + offset) * streamed
+
+    def _check_product(self, W: Array, SW: Array) -> None:
+        """Refuse rows whose ``A^H A`` maps the streamed basis elsewhere, where that is known.
+
+        That is so for an exact method. The others know their eigenvectors too roughly to tell
+        rows whose columns were changed from their own error.
+        """
+        if not isinstance(self.final.engine, Gram):
+            return
+        xp = self.final.space.xp
+        lam, V = self.final.top(int(W.shape[1]))
+        expected = (V * xp.astype(lam, V.dtype)[None, :]) @ matmul_h(V, W, xp)
+        if float(xp.max(xp.abs(SW - expected))) > self._tolerance():
             raise ValueError(
-                "source must hold the rows that were streamed, got others: their squared norms "
-                f"add up to {energy / streamed if streamed > 0.0 else math.inf:.6g} times as much. "
-                "Stream these rows with a new object."
+                "source must hold the rows that were streamed, got others: as many and as large, "
+                "but with other eigenvectors. Are its columns in another order? Stream these rows "
+                "with a new object."
             )
 
     def _check(self, total: Array, n_rows: int) -> None:

@@ -14,7 +14,6 @@ that pushed it out.
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -83,6 +82,7 @@ class HeavyRows(Stateful):
         self.xp, self.device, self.dtype = xp, device, dtype
         self._store: Array = None
         self._heap: list[tuple[float, int, int]] = []  # squared norm, -arrival, slot
+        self.largest_passed = 0.0  # largest squared norm of a row left in the stream
         self._arrivals = 0
 
     @property
@@ -105,12 +105,14 @@ class HeavyRows(Stateful):
     def n_required(self, threshold: float) -> int:
         """Return how many rows of the stream are known to exceed a squared norm.
 
-        Twice the capacity where every row held exceeds it: there may be more, in the stream.
+        Twice those held where a row left in the stream exceeds it: there may be more.
         """
         count = sum(entry[0] > threshold for entry in self._heap)
-        smallest = self._heap[0][0] if self._heap else math.inf
-        full = self.n == self.capacity and self.slack * smallest > threshold
-        return 2 * max(count, 1) if full else count
+        return 2 * max(count, 1) if self.largest_passed > threshold else count
+
+    def note_passed(self, norm: float) -> None:
+        """Remember that a row of this squared norm was left in the stream."""
+        self.largest_passed = max(self.largest_passed, norm)
 
     def exchange(self, block: Operator, norms: Any) -> Operator:
         """Take the heavy rows of a block and give back those they push out.
@@ -134,7 +136,11 @@ class HeavyRows(Stateful):
         if free > 0:
             self._fill(block, norms, free, first)
             block, norms, first = block.rows(free, block.shape[0]), norms[free:], first + free
-        if not self._heap or block.shape[0] == 0 or norms.max() <= self.slack * self._heap[0][0]:
+        if block.shape[0] == 0:
+            return block
+        largest = float(norms.max())
+        if not self._heap or largest <= self.slack * self._heap[0][0]:
+            self.note_passed(largest)
             return block
         return self._swap(block, norms, first)
 
@@ -155,11 +161,14 @@ class HeavyRows(Stateful):
         # Where each row comes from: below b a row of the block, else slot + b of the heap.
         held = {entry[2]: b + entry[2] for entry in self._heap}
         given: dict[int, int] = {}
+        passing = norms.copy()
         for i in (norms > lowest).nonzero()[0].tolist():
             norm = float(norms[i])
             if norm > self.slack * self._heap[0][0]:
-                _, _, slot = heapq.heapreplace(self._heap, (norm, -(first + i), self._heap[0][2]))
+                entry = (norm, -(first + i), self._heap[0][2])
+                passing[i], _, slot = heapq.heapreplace(self._heap, entry)
                 given[i], held[slot] = held[slot], i
+        self.note_passed(float(passing.max()))
         places = sorted(given)
         left = block.dense_rows(places)
         where = {place: position for position, place in enumerate(places)}
@@ -188,10 +197,7 @@ class HeavyRows(Stateful):
         rows = xp.astype(rows, block.dtype, copy=False)
         fresh = DenseOperator(rows).row_norms_squared()
         current = with_rows(block.row_norms_squared()[:, None], places, fresh[:, None], xp)[:, 0]
-        gone = norms[places]
-        rest = float(norms.sum() - gone.sum())
-        mild = float(gone.max()) <= rest * eps(xp, block.dtype) ** -0.25
-        return PatchedRows(block, places, rows, current, left, mild)
+        return PatchedRows(block, places, rows, current, left, norms)
 
     def rescale(self, exponent: int) -> None:
         """Multiply the rows by ``2**exponent``, exactly."""
@@ -202,6 +208,7 @@ class HeavyRows(Stateful):
         self._apply(lambda rows: rows * factor**0.5, factor)
 
     def _apply(self, change: Any, factor: float) -> None:
+        self.largest_passed *= factor
         if self._store is not None:
             self._store = change(self._store)
             self._heap = [(norm * factor, age, slot) for norm, age, slot in self._heap]
@@ -213,6 +220,7 @@ class HeavyRows(Stateful):
             "d": self.d,
             "dtype": dtype_name(self.xp, self.dtype),
             "arrivals": self._arrivals,
+            "largest_passed": self.largest_passed,
             "norms": [entry[0] for entry in self._heap],
             "ages": [entry[1] for entry in self._heap],
             "slots": [entry[2] for entry in self._heap],
@@ -239,6 +247,7 @@ class HeavyRows(Stateful):
         place: dict[str, Any] = {"xp": xp, "device": device, "dtype": dtype}
         heap = cls(state["capacity"], state["d"], slack=state["slack"], **place)
         heap._arrivals = state["arrivals"]
+        heap.largest_passed = float(state["largest_passed"])
         columns = (state["norms"], state["ages"], state["slots"])
         heap._heap = list(zip(*columns, strict=True))
         if state["rows"] is not None:
@@ -284,8 +293,9 @@ class PatchedRows(Operator):
         Squared norms of the rows as they are now.
     old : array (len(places), d)
         Rows that left.
-    mild : bool
-        Whether they may be subtracted.
+    before : numpy.ndarray (b,)
+        Squared norms of the rows of `base`, on the host: they tell whether rows that left may
+        be subtracted, which for a piece of the block is asked again.
     """
 
     def __init__(
@@ -295,11 +305,21 @@ class PatchedRows(Operator):
         rows: Array,
         norms: Array,
         old: Array,
-        mild: bool,
+        before: Any,
     ) -> None:
         super().__init__(base.shape, base.dtype, base.xp, base.device)
         self._base, self._places, self._rows = base, list(places), rows
-        self._norms, self._old, self._mild = norms, old, mild
+        self._norms, self._old, self._before = norms, old, before
+        gone = before[self._places]
+        # Their own sum, not a difference: a giant would leave nothing but rounding errors.
+        rest = float(before.sum(where=self._stayed(), dtype="float64"))
+        self._mild = float(gone.max()) <= rest * eps(base.xp, base.dtype) ** -0.25
+
+    def _stayed(self) -> Any:
+        """Return on the host which rows of the base are still there."""
+        stayed = self._before == self._before
+        stayed[self._places] = False
+        return stayed
 
     def normal_product(self, Z: Array) -> tuple[Array, Array]:
         """Return ``(A Z, A^H A Z)``."""
@@ -347,7 +367,8 @@ class PatchedRows(Operator):
             self.xp.stack([x[i, :] for i in inside], axis=0) for x in (self._rows, self._old)
         )
         places = [self._places[i] - start for i in inside]
-        return PatchedRows(base, places, rows, self._norms[start:stop], old, self._mild)
+        norms, before = self._norms[start:stop], self._before[start:stop]
+        return PatchedRows(base, places, rows, norms, old, before)
 
     def dense_rows(self, indices: Sequence[int]) -> Array:
         """Return the few rows with these indices as a dense array."""

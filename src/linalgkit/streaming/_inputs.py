@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from linalgkit._core.array import (
     LIBRARIES,
     Array,
     array_namespace,
     asarray,
+    detached,
     dtype_name,
     is_complex_dtype,
     is_dask,
     is_sparse,
+    itemsize,
     library_name,
     library_of,
     namespace_of,
+    real_dtype,
+    to_numpy,
+    working_dtype,
 )
 from linalgkit._core.estimator import as_array
+from linalgkit._core.row_buffer import row_slice
+from linalgkit._core.streams import default_block_rows
 from linalgkit._core.validation import check_finite_block
 from linalgkit.streaming._preprocess import Space
+
+# The weights of a call, and of all earlier ones, are so many powers of two below what overflows:
+# even a call for each row that waits in a block leaves the sum finite.
+_SPARE_EXPONENT, _SPARE_EXPONENT_BEFORE = 16, 2
 
 
 def as_row_matrix(X: Any) -> Any:
@@ -36,9 +50,18 @@ def as_row_matrix(X: Any) -> Any:
     return X
 
 
+def one_row_as_matrix(source: Any) -> Any:
+    """Return a source that is one row in memory as a matrix; any other as it is."""
+    is_array = not is_sparse(source) and library_of(source) in LIBRARIES
+    is_row = is_array and getattr(source, "ndim", None) == 1
+    return as_row_matrix(source) if is_row else source
+
+
 def as_csr(block: Any) -> Any:
-    """Return sparse containers as CSR, whose rows can be cut; arrays as they are."""
-    return block.tocsr() if is_sparse(block) and block.format != "csr" else block
+    """Return sparse containers as CSR, whose rows can be cut; arrays without their graph."""
+    if is_sparse(block):
+        return block if block.format == "csr" else block.tocsr()
+    return detached(block)
 
 
 def check_joins(block: Any, space: Space, index: int) -> None:
@@ -59,6 +82,9 @@ def check_joins(block: Any, space: Space, index: int) -> None:
 def _check_precision(block: Any, space: Space, index: int) -> None:
     """Refuse what the working dtype would cut off."""
     xp = space.xp
+    if block.dtype == space.dtype:
+        return
+    working_dtype(xp, space.device, block.dtype)  # refuses dtypes that nothing is worked on in
     found, kept = dtype_name(xp, block.dtype), dtype_name(xp, space.dtype)
     if is_complex_dtype(xp, block.dtype) and not is_complex_dtype(xp, space.dtype):
         raise TypeError(
@@ -81,6 +107,36 @@ def in_dtype(block: Any, space: Space) -> Any:
     return space.xp.astype(block, space.dtype)
 
 
+def in_pieces(
+    block: Any, weights: Array | None, space: Space
+) -> Iterator[tuple[Any, Array | None]]:
+    """Yield the rows of a block in the working dtype, with their weights.
+
+    Rows that have that dtype come in one piece, without a copy; others are converted piece by
+    piece, so that the copies stay small whatever the source holds.
+    """
+    n = int(block.shape[0])
+    step = n if block.dtype == space.dtype else _rows_of_a_piece(block, space)
+    for start in range(0, n, max(step, 1)):
+        stop = min(start + step, n)
+        some = weights if weights is None or stop - start == n else weights[start:stop]
+        yield in_dtype(row_slice(block, start, stop), space), some
+
+
+def cut(block: Any, space: Space) -> Iterator[Any]:
+    """Yield the rows of a block, in its own dtype, few enough for copies of them to be small."""
+    n, step = int(block.shape[0]), _rows_of_a_piece(block, space)
+    for start in range(0, n, step):
+        yield row_slice(block, start, min(start + step, n))
+
+
+def _rows_of_a_piece(block: Any, space: Space) -> int:
+    """Return how many rows are about 8 MiB in the working dtype."""
+    n, size = int(block.shape[0]), itemsize(space.xp, space.dtype)
+    width = -(-int(block.nnz) // max(n, 1)) if is_sparse(block) else int(block.shape[1])
+    return default_block_rows(width, size)
+
+
 def check_same_place(block: Any, space: Space) -> None:
     """Refuse rows of another library or device than the stream's, and complex ones beside real."""
     xp, where = namespace_of(block)
@@ -99,6 +155,7 @@ def check_same_place(block: Any, space: Space) -> None:
 def in_joint_dtype(block: Any, V: Array, space: Space) -> tuple[Any, Array]:
     """Return rows and vectors in the wider of their dtypes."""
     xp = space.xp
+    block = detached(block)
     if not xp.isdtype(block.dtype, ("real floating", "complex floating")):
         return in_dtype(block, space), V
     dtype = xp.result_type(block.dtype, V.dtype)
@@ -110,19 +167,20 @@ def _astype(block: Any, dtype: Any, xp: Any) -> Any:
     return block.astype(dtype) if is_sparse(block) else xp.astype(block, dtype)
 
 
-def as_weights(weights: Any, n: int, space: Space) -> Array | None:
-    """Return the weights of `n` rows as a real array beside them, after checking them."""
+def as_weights(weights: Any, n: int, space: Space, before: float = 0.0) -> Array | None:
+    """Return the weights of `n` rows as a real array beside them, after checking them.
+
+    The weights of the rows taken earlier sum up to `before`.
+    """
     if weights is None:
         return None
-    values = as_array(weights)
+    values = _as_real_array(weights)
     if tuple(values.shape) != (n,):
         raise ValueError(
             f"sample_weight must have one entry for each of the {n} rows, got shape "
             f"{tuple(values.shape)}."
         )
     xp, _ = namespace_of(values)
-    if is_complex_dtype(xp, values.dtype):
-        raise TypeError(f"sample_weight must be real, got {dtype_name(xp, values.dtype)}.")
     check_finite_block(values, name="sample_weight")
     if n and float(xp.min(values)) < 0:
         worst = int(xp.argmin(values))
@@ -138,18 +196,67 @@ def as_weights(weights: Any, n: int, space: Space) -> Array | None:
             f"sample_weight must be within the range of {dtype_name(space.xp, space.real)} as the "
             f"rows are, got {float(xp.max(values))}. Scale the weights, or use wider rows."
         )
-    return asarray(values, xp=space.xp, device=space.device, dtype=space.real, copy=False)
+    _check_sum(values, before, space)
+    found = asarray(values, xp=space.xp, device=space.device, dtype=space.real, copy=False)
+    _check_kept(values, found, space)
+    return found
+
+
+def _as_real_array(weights: Any) -> Array:
+    """Return weights as an array of real numbers, or say what they are."""
+    is_array = isinstance(weights, (list, tuple)) or hasattr(weights, "shape")
+    values = as_array(weights) if is_array and not is_sparse(weights) else None
+    if values is None or (isinstance(values, np.ndarray) and values.dtype.kind not in "biufc"):
+        kind = type(weights).__name__ if values is None else f"dtype {values.dtype}"
+        raise TypeError(
+            f"sample_weight must be an array of numbers, one for each row, got {kind}. For equal "
+            "weights leave it out, or pass numpy.full(n_rows, weight)."
+        )
+    xp, _ = namespace_of(values)
+    if is_complex_dtype(xp, values.dtype):
+        raise TypeError(f"sample_weight must be real, got {dtype_name(xp, values.dtype)}.")
+    return values
+
+
+def _check_sum(values: Array, before: float, space: Space) -> None:
+    """Refuse weights whose sum, that of earlier calls included, might overflow."""
+    largest = float(space.xp.finfo(real_dtype(space.xp, space.wide)).max)
+    most = math.ldexp(largest, -_SPARE_EXPONENT)
+    with np.errstate(over="ignore"):
+        total = float(to_numpy(values).sum(dtype="float64"))
+    if total > most or before > math.ldexp(largest, -_SPARE_EXPONENT_BEFORE):
+        raise ValueError(
+            f"sample_weight must add up to at most {most:.3g} in a call, and all weights to a "
+            f"finite number, got {total:.3g} after {before:.3g}. "
+            "Divide all weights by one number: eigenvectors do not depend on it."
+        )
+
+
+def _check_kept(values: Array, kept: Array, space: Space) -> None:
+    """Refuse positive weights that the rows' precision cannot tell from zero."""
+    smallest = float(space.xp.finfo(space.real).smallest_normal)
+    host = to_numpy(values)
+    lost = (host > 0) & (to_numpy(kept) < smallest)
+    if lost.any():
+        raise ValueError(
+            f"sample_weight must be 0 or at least {smallest:.3g}, the smallest number of "
+            f"{dtype_name(space.xp, space.real)}, got {float(host[lost][0]):.3g} for row "
+            f"{int(lost.argmax())}. Scale the weights, or use wider rows."
+        )
 
 
 def is_in_memory(X: object) -> bool:
     """Tell whether `X` is a table of rows, and not a store or an iterable of blocks."""
     if isinstance(X, (list, tuple)):
         return not any(_is_block(item) for item in X)
-    return is_sparse(X) or hasattr(X, "to_numpy") or library_of(X) in LIBRARIES
+    if is_sparse(X) or hasattr(X, "to_numpy"):
+        return True
+    return hasattr(X, "shape") and library_of(X) in LIBRARIES  # not so a torch DataLoader
 
 
 def _is_block(item: object) -> bool:
-    return is_sparse(item) or is_dask(item) or library_of(item) in LIBRARIES
+    """Tell whether an item of a list is rows by itself: an array, a store, a dataframe."""
+    return is_sparse(item) or (hasattr(item, "shape") and len(item.shape) > 0)
 
 
 def n_bytes(block: Any) -> int:

@@ -227,12 +227,14 @@ class Nystrom(Engine):
         d, k, size = self.d, self.n_components, self.sketch_size
         if values[k - 1] <= 0.0:
             return 1.0
-        beyond = max(1, d - size)
-        mean = excess / beyond
-        tail = sum(value**2 for value in values[k:]) + beyond * mean**2
-        own = values[k - 1]
-        own = 0.5 * (own + math.sqrt(own**2 + 4.0 * own * mean * d / size))
-        tan2 = tail * (d - size) / (d * size * own**2) if d > size else 0.0
+        if d <= size:
+            return 0.0
+        # all in units of the k-th eigenvalue, below what could overflow
+        mean = min(excess / values[k - 1] / (d - size), 1e300)
+        own = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * mean * d / size))
+        ratios = [value / values[k - 1] / own for value in values[k:]]
+        tail = sum(ratio * ratio for ratio in ratios) + (d - size) * (mean / own) * (mean / own)
+        tan2 = tail * (d - size) / (d * size)
         return tan2 / (1.0 + tan2)
 
     # ------------------------------------------------------------------------------ state

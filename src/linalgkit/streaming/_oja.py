@@ -93,7 +93,10 @@ class OjaLadder(Engine):
     though, half of the smallest rate that grew has turned to the same vector:
     `error_estimate` is six times the ``sin^2`` between the two. Where the noise of a constant
     rate dominates that is the error, else it is more; at 1 (gaps below about 2) the assumption
-    is taken to have failed. There is no other certificate, and no merge.
+    is taken to have failed. There is no other certificate, and no merge. All rates begin at one
+    start: where the leading eigenvalues are equal, both turn to its projection on their space,
+    and `error_estimate` then speaks of the distance to that space, not of that to one of its
+    vectors.
 
     Storage: ``k d (w + 2)`` numbers of the widest dtype with `w` rates in the window, about
     ``log2(100 d ln d)`` at most, twice that while a block is added. Flops a row:
@@ -130,6 +133,7 @@ class OjaLadder(Engine):
         self._V = self._zeros(d, 0)
         self._rates: list[int] = []  # exponents, ascending
         self._growth: list[list[float]] = []  # for each rate, of each column
+        self._fades: list[float] = []  # for each rate, what is left of its first growth
         self._pending: Array | None = None  # growth in the last block, still on the device
         self._unit: tuple[float, int] | None = None  # energy of the first block
         self._energy = (0.0, 0)  # mantissa and exponent: survives any change of scale
@@ -184,6 +188,7 @@ class OjaLadder(Engine):
         """Keep the `count` smallest rates."""
         if count < len(self._rates):
             self._rates, self._growth = self._rates[:count], self._growth[:count]
+            self._fades = self._fades[:count]
             self._V = self._V[:, : count * self.n_components]
 
     def _winner(self) -> int | None:
@@ -238,6 +243,7 @@ class OjaLadder(Engine):
         self._V = self.xp.concat([V, self._V], axis=1)
         self._rates = new + self._rates
         self._growth = [values[i * k : (i + 1) * k] for i in range(len(new))] + self._growth
+        self._fades = [1.0] * len(new) + self._fades
 
     def _safe_stop(self, norms: list[float], start: int) -> int:
         """Return how far rows can be taken together without overflow at the largest rate."""
@@ -291,6 +297,7 @@ class OjaLadder(Engine):
         mantissa, exponent = math.frexp(self._energy[0] * factor)
         self._energy = (mantissa, self._energy[1] + exponent)
         self._growth = [[factor * g for g in growth] for growth in self._growth]
+        self._fades = [factor * fade for fade in self._fades]
         self._n_rows *= factor
 
     def merge(self, other: object) -> None:
@@ -356,15 +363,17 @@ class OjaLadder(Engine):
         """Estimate eigenvalues from the growth, which along an eigenvector is ``eta l``.
 
         The start had only ``v^H v0`` along the answer, so that its logarithm is missing in the
-        growth. To second order a row contributes ``eta |x^H v|^2 (1 + eta |x|^2 / 2)``.
+        growth; it is missing at the beginning, while the vector turns, and is forgotten with
+        that. To second order a row contributes ``eta |x^H v|^2 (1 + eta |x|^2 / 2)``.
         """
         rate, V = self._rate(self._rates[i]), self.vectors(i)
         _, R = qr_positive(matmul_h(V, self._V0, self.xp), self.xp)
         overlaps = host_values(real_part(self.xp.linalg.diagonal(R), self.xp))
         energy = math.ldexp(*self._energy)
         mean = energy / max(1.0, self._n_rows)
+        fade = self._fades[i]
         estimates = [
-            (growth - math.log(max(overlap, 1e-30))) / (rate * (1.0 + 0.5 * rate * mean))
+            (growth - fade * math.log(max(overlap, 1e-30))) / (rate * (1.0 + 0.5 * rate * mean))
             for growth, overlap in zip(self._growth[i], overlaps, strict=True)
         ]
         return sorted((min(max(0.0, value), energy) for value in estimates), reverse=True)
@@ -415,6 +424,7 @@ class OjaLadder(Engine):
             "V": to_numpy(self._V),
             "rates": list(self._rates),
             "growth": [list(growth) for growth in self._growth],
+            "fades": list(self._fades),
             "pending": None if self._pending is None else to_numpy(self._pending),
             "unit": None if self._unit is None else list(self._unit),
             "energy": list(self._energy),
@@ -431,6 +441,7 @@ class OjaLadder(Engine):
         engine._V = asarray(state["V"], **place)
         engine._rates = list(state["rates"])
         engine._growth = [list(growth) for growth in state["growth"]]
+        engine._fades = list(state["fades"])
         pending = state["pending"]
         engine._pending = None if pending is None else asarray(pending, **place)
         unit = state["unit"]

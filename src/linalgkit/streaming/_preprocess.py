@@ -35,6 +35,9 @@ from linalgkit._core.state import PortablePickle
 from linalgkit._core.validation import check_finite_block
 from linalgkit.streaming._blocks import RowBlock, StackedRows, shifted_rows
 
+# Numbers between 2**-100 and 2**100 divide what is O(1) in any dtype and stay in its range.
+_TAME_EXPONENT = 100
+
 
 @dataclass(frozen=True)
 class Space(PortablePickle):
@@ -220,7 +223,7 @@ class Preprocessor:
             else _mean(RowBlock(dense), factors, mass, space)
         )
         shift = xp.astype(local, space.dtype)
-        joint = _joining_row(old, local, before, mass, space)
+        joint = _joining_row(_over(self.sums, self.weight), local, before, mass, space)
         self.sums = old + local * mass
         if dense is None:
             return StackedRows([_shifted(block, roots, offset + shift, space), joint])
@@ -233,8 +236,7 @@ class Preprocessor:
         if not self.center:
             return self.space.zeros(self.space.d)
         xp, space = self.space.xp, self.space
-        drift = self.sums * (1.0 / self.weight if self.weight > 0 else 0.0)
-        mean = xp.astype(self.offset, space.wide) + drift
+        mean = xp.astype(self.offset, space.wide) + _over(self.sums, self.weight)
         return xp.astype(ldexp(mean, self.exponent, xp), space.dtype)
 
     # ------------------------------------------------------------------- merge, state
@@ -251,8 +253,8 @@ class Preprocessor:
             self.offset, self.sums = other.offset, other.sums
             return None
         distance = xp.astype(other.offset, space.wide) - xp.astype(self.offset, space.wide)
-        local = distance + other.sums / mass
-        joint = _joining_row(self.sums, local, before, mass, space)
+        local = distance + _over(other.sums, mass)
+        joint = _joining_row(_over(self.sums, before), local, before, mass, space)
         self.sums = self.sums + local * mass
         return joint
 
@@ -307,19 +309,27 @@ def _mean(block: Operator, factors: Array | None, mass: float, space: Space) -> 
         A = block.A
         if factors is not None:
             A = A * xp.reshape(xp.astype(factors, A.dtype), (-1, 1))
-        return xp.sum(A, axis=0, dtype=space.wide) / mass
+        return _over(xp.sum(A, axis=0, dtype=space.wide), mass)
     column = space.zeros(block.shape[0], 1, dtype=space.wide) + 1
     if factors is not None:
         column = xp.reshape(xp.astype(factors, space.wide), (-1, 1))
     total = xp.astype(block.rmatmul(column)[:, 0], space.wide)
-    return (xp.conj(total) if xp.isdtype(space.wide, "complex floating") else total) / mass
+    return _over(xp.conj(total) if xp.isdtype(space.wide, "complex floating") else total, mass)
 
 
-def _joining_row(old: Array, local: Array, before: float, mass: float, space: Space) -> RowBlock:
-    """Return the row that the union of two centred sets has beyond both."""
+def _over(sums: Array, mass: float) -> Array:
+    """Return ``sums / mass``, 0 without mass, also where the reciprocal of `mass` overflows."""
+    fraction, exponent = math.frexp(mass)
+    if -_TAME_EXPONENT < exponent < _TAME_EXPONENT:
+        return sums / mass if mass > 0.0 else sums * 0.0
+    return ldexp(sums, -exponent) / fraction
+
+
+def _joining_row(mean: Array, local: Array, before: float, mass: float, space: Space) -> RowBlock:
+    """Return the row that the union of two centred sets has beyond both, from their means."""
     if before == 0.0:
         return RowBlock(space.zeros(1, space.d))
-    row = (old / before - local) * math.sqrt(before / (before + mass) * mass)
+    row = (mean - local) * math.sqrt(before / (before + mass) * mass)
     return RowBlock(space.xp.astype(space.xp.reshape(row, (1, -1)), space.dtype))
 
 

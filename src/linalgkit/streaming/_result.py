@@ -54,12 +54,15 @@ class StreamingEighResult:
         The member of a portfolio or ladder that won; empty where there is only one.
     order_zscore : float
         Exchangeability statistic of the order of the rows, approximately standard normal for
-        a random order; NaN where the method does not depend on the order.
+        a random order; NaN where the method does not depend on the order, and where rows have
+        weights or fade.
     status : str
         ``"converged"``; ``"rank_deficient"`` (an eigenvalue is zero up to rounding, its vector
         arbitrary), ``"small_gap"``, ``"order_not_random"``, ``"heavy_rows_missed"``,
-        ``"no_growth"``, ``"uncertain"`` (`error_estimate` above 1/4) for an answer weaker than
-        asked, each with an :class:`~linalgkit.AccuracyWarning`; ``"zero"`` for a stream of zeros.
+        ``"no_growth"``, ``"uncertain"`` (`error_estimate` above 1/4), ``"unknown"`` (a
+        random-order method has seen too few rows to estimate its error) for an answer weaker
+        than asked, each with an :class:`~linalgkit.AccuracyWarning`; ``"zero"`` for a stream of
+        zeros.
     """
 
     eigenvalues: Array = field(repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from linalgkit._core.array import Array, adjoint, namespace_of
@@ -38,10 +39,10 @@ class PrincipalAxes(TransformerMixin):
 
     @property
     def explained_variance_(self) -> Array:
-        """Eigenvalues divided by the total weight less one, (k,)."""
+        """Eigenvalues divided by ``W - sum w^2 / W``, (k,); n - 1 for rows of weight one."""
         found = self._answered()
-        mass = found.weight - 1.0 if found.weight > 1.0 else found.weight or 1.0
-        return ldexp(found.values / mass, 2 * found.exponent)
+        fraction, exponent = math.frexp(found.mass)
+        return ldexp(found.values / fraction, 2 * found.exponent - exponent)
 
     @property
     def explained_variance_ratio_(self) -> Array:
@@ -58,7 +59,8 @@ class PrincipalAxes(TransformerMixin):
     @property
     def mean_(self) -> Array:
         """Mean that was removed, (d,); zero without centring."""
-        return self._answered().mean
+        mean = self._answered().mean
+        return namespace_of(mean)[0].asarray(mean, copy=True)
 
     @property
     def n_samples_seen_(self) -> int:
@@ -67,7 +69,7 @@ class PrincipalAxes(TransformerMixin):
 
     @property
     def _n_features_out(self) -> int:
-        return int(self.result().eigenvectors.shape[1])
+        return int(self._answered().result.eigenvectors.shape[1])
 
     def transform(self, X: Any) -> Array:
         """Return the scores of rows: coordinates along the components.
@@ -86,12 +88,12 @@ class PrincipalAxes(TransformerMixin):
         block, _ = self._check_features(X, reset=False)
         check_same_place(block, stream.space)
         check_finite_block(block)
-        block, V = in_joint_dtype(block, self.result().eigenvectors, stream.space)
+        block, V = in_joint_dtype(block, self._answered().result.eigenvectors, stream.space)
         scores = block @ V
         if stream.pre.center:
             scores = scores - stream.space.xp.astype(self.mean_, V.dtype)[None, :] @ V
         if self.whiten:
-            scores = scores * self._whitening(inverse=False)
+            scores = scores / self._deviations()
         return self._wrap_output(scores, X)
 
     def inverse_transform(self, X: Any) -> Array:
@@ -111,15 +113,22 @@ class PrincipalAxes(TransformerMixin):
         k = self._n_features_out
         scores, xp = check_array_2d("X", X, n_columns=k, why="as transform returns")
         check_same_place(scores, stream.space)
-        scores, V = in_joint_dtype(scores, self.result().eigenvectors, stream.space)
+        scores, V = in_joint_dtype(scores, self._answered().result.eigenvectors, stream.space)
         if self.whiten:
-            scores = scores * self._whitening(inverse=True)
+            scores = scores * self._deviations()
         rows = scores @ adjoint(V, xp)
         return rows + self.mean_[None, :] if stream.pre.center else rows
 
-    def _whitening(self, *, inverse: bool) -> Array:
-        """Return the factor of each score; directions without variance are left alone."""
-        variance = self.explained_variance_
-        xp = namespace_of(variance)[0]
-        deviation = xp.sqrt(xp.where(variance > 0, variance, xp.ones_like(variance)))
-        return (deviation if inverse else 1.0 / deviation)[None, :]
+    def _deviations(self) -> Array:
+        """Return the standard deviation of each score, (1, k), 1 for those without variance.
+
+        Not the root of the variance, which may be out of range where the rows are not.
+        """
+        found = self._answered()
+        xp = namespace_of(found.values)[0]
+        fraction, exponent = math.frexp(found.mass)
+        if exponent % 2:
+            fraction, exponent = fraction / 2, exponent + 1
+        deviations = xp.sqrt(found.values / fraction)
+        deviations = ldexp(deviations, found.exponent - exponent // 2, xp)
+        return xp.where(deviations > 0, deviations, xp.ones_like(deviations))[None, :]

@@ -92,6 +92,9 @@ class SegmentEngine(Engine):
 
     ``heavy_rows`` may be set to the rows held back from the stream: rules whose picture of the
     light rows is wanted along those directions too then keep them in sight.
+
+    ``tests_order`` is to be set to False where rows come with weights, or fade within a block:
+    their norms then are not exchangeable in any order, and the order statistic is NaN.
     """
 
     order: ClassVar[str] = "random"
@@ -112,6 +115,8 @@ class SegmentEngine(Engine):
         for rule in self.rules:
             rule.roundoff = eps(xp, dtype)
         self.heavy_rows: Array | None = None
+        self.tests_order = True
+        self.position = 0  # light rows taken in, forgotten ones too
         self.n_light = 0.0
         self.energy = 0.0
         self._starts = [0.0] * len(self.rules)
@@ -172,10 +177,22 @@ class SegmentEngine(Engine):
 
     def _piece(self) -> int:
         """Rows to take at once: a segment shall have at least three pieces."""
+        lengths = [rule.length for rule in self.rules if rule.length is not None]
         if self._Z is None:
-            return self._block_rows if self._final else min(self._block_rows, _FIRST_ROWS)
-        share = int(_GROWTH * self.n_light / 3)
-        return min(self._block_rows, max(_PIECE_ROWS, _power_of_two(share)))
+            first = min([self._block_rows, _FIRST_ROWS, *lengths])
+            return self._block_rows if self._final else first
+        share = min([int(_GROWTH * self.n_light), *lengths]) // 3
+        piece = min(self._block_rows, max(_PIECE_ROWS, _power_of_two(share)))
+        ends = [rule.next_end(self.position) for rule in self.rules] if lengths else []
+        return min([piece, *(end - self.position for end in ends if end is not None)])
+
+    def _is_end(self) -> bool:
+        """Tell whether a rule's segment of fixed length, or one that grows, may end here."""
+        lengths = [rule.length for rule in self.rules if rule.length is not None]
+        if any(self.position % length == 0 for length in lengths):
+            return True
+        grows = len(lengths) < len(self.rules)
+        return grows and self.n_light - self._mark >= _GROWTH * self._mark
 
     def _take(self, block: Operator, norms: Array) -> None:
         xp, k, rows = self.xp, self.n_components, float(block.shape[0])
@@ -190,7 +207,8 @@ class SegmentEngine(Engine):
         self.probe.observe(moduli[:, :k], D[:, :k], norms)
         self._Y += D
         self.n_light += rows
-        if self.n_light - self._mark >= _GROWTH * self._mark:
+        self.position += block.shape[0]
+        if self._is_end():
             self._close()
 
     def _bootstrap(self, block: Operator, energy: float) -> None:
@@ -199,6 +217,7 @@ class SegmentEngine(Engine):
         width = min(self.d, self.rank)
         lam, V = _decompose(block, None if self._final else width, self.wide, xp)
         self.n_light, self.energy = float(block.shape[0]), energy
+        self.position += block.shape[0]
         if self._final:
             self._exact = lam, V
         if V.shape[1] < width:
@@ -220,7 +239,7 @@ class SegmentEngine(Engine):
 
     def _segment(self, i: int) -> Segment:
         rows = self.n_light - self._starts[i]
-        return Segment(rows, self._starts[i], self.energy, self.heavy_rows)
+        return Segment(rows, self._starts[i], self.energy, self.heavy_rows, self.position)
 
     def _settle(self) -> None:
         """Bring the energy of the blocks since the last call to the host."""
@@ -244,7 +263,8 @@ class SegmentEngine(Engine):
         """Set the columns for the next blocks."""
         xp, k = self.xp, self.n_components
         first = xp.asarray(self._widened(columns[0][:, :k]), copy=True)  # not a view of the rest
-        self.probe.begin(first, self.n_light, self.rules[0].lam, self.energy)
+        support = self.rules[0].support(self._segment(0))
+        self.probe.begin(first, self.n_light, self.rules[0].lam, self.energy, support)
         self.scores.turn(self.n_light)
         self._Z = xp.concat([xp.astype(Z, self.dtype, copy=False) for Z in columns], axis=1)
         self._mark = self.n_light
@@ -345,15 +365,15 @@ class SegmentEngine(Engine):
 
     def certificate(self) -> Certificate:
         """Return gap, error estimate, order statistic and the name of the winner."""
-        if self._Z is None:
+        if self._Z is None or self.n_light <= 0.0:
             return {"gap": math.nan, "error_estimate": math.nan, "order_zscore": math.nan}
         self._settle()
         k, n, energy = self.n_components, self.n_light, self.energy
         ritz = self.scores.ritz(self._slices[0].stop)
-        found: Certificate = dict(
-            quality(ritz, self.scores.window(), n, energy / n, self.d, self.probe.splits(), k)
-        )
-        found["order_zscore"] = self.probe.order_zscore()
+        window, support = self.scores.window(), self.rules[0].support(self._segment(0))
+        splits = self.probe.splits()
+        found: Certificate = dict(quality(ritz, window, support, energy / n, self.d, splits, k))
+        found["order_zscore"] = self.probe.order_zscore() if self.tests_order else math.nan
         found["candidate"] = self.rules[self.winner()].name
         found["n_light"] = n
         gap, error = found["gap"], found["error_estimate"]
@@ -387,6 +407,8 @@ class SegmentEngine(Engine):
         if V.shape[1] < rank:
             lam, V = self._padded(lam, V, rank)
         self.n_light += other.n_light
+        self.position += other.position
+        self.tests_order = self.tests_order and other.tests_order
         self.energy, self._fresh = pairs[0][2] + pairs[1][2], self._zero()
         self.scores.absorb(other.scores, self.n_light)
         self.probe.absorb(other.probe)
@@ -422,6 +444,8 @@ class SegmentEngine(Engine):
         state = {
             **self._sizes(),
             "n_light": self.n_light,
+            "position": self.position,
+            "tests_order": self.tests_order,
             "energy": self.energy,
             "starts": list(self._starts),
             "mark": self._mark,
@@ -443,6 +467,7 @@ class SegmentEngine(Engine):
             return asarray(x, xp=self.xp, device=self.device)
 
         self.n_light, self.energy = state["n_light"], state["energy"]
+        self.position, self.tests_order = state["position"], state["tests_order"]
         self._starts, self._mark = list(state["starts"]), state["mark"]
         self._fresh = own(state["fresh"])
         self._rng = rng_from_state(state["rng"])

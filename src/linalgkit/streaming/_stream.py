@@ -63,7 +63,7 @@ class RowStream(PortablePickle):
         self.energy = 0.0
         self.options: Any = None  # those it was started with
         self.answered: Any = None
-        self.is_torn = False  # whether some rows of a call are counted in and others are not
+        self.is_torn = False  # whether a call has begun to count its rows in and is not done
 
     @property
     def method(self) -> str:
@@ -73,19 +73,29 @@ class RowStream(PortablePickle):
     # ----------------------------------------------------------------------- rows come in
 
     def push(self, X: Any, weights: Array | None = None) -> None:
-        """Take rows; every full block is accumulated, the rest waits."""
-        for block, w in self._cut(X, weights):
-            self.is_torn = True
+        """Take rows; every full block is accumulated, the rest waits.
+
+        The stream is torn from the first change on, until whoever asked for it calls
+        :meth:`commit`.
+        """
+        blocks = self.buffer.push(X)  # refuses what does not fit before anything has changed
+        self.is_torn = True
+        for block, w in self._paired(blocks, X, weights):
             self._accumulate(block, w)
         self.n_rows += int(X.shape[0])
+
+    def commit(self) -> None:
+        """Say that all rows are counted in, and drop what was derived before."""
+        self.answered = None
         self.is_torn = False
 
-    def _cut(self, X: Any, weights: Array | None) -> Iterator[tuple[Any, Array | None]]:
+    def _paired(
+        self, blocks: Iterator[Any], X: Any, weights: Array | None
+    ) -> Iterator[tuple[Any, Array | None]]:
         """Yield blocks of exactly ``block_rows`` rows with their weights."""
         if weights is None and self.weights is None:
-            yield from ((block, None) for block in self.buffer.push(X))
+            yield from ((block, None) for block in blocks)
             return
-        blocks = self.buffer.push(X)  # refuses what does not fit before anything has changed
         held = self._held_weights()
         column = self._ones(X.shape[0]) if weights is None else weights[:, None]
         pairs = zip(blocks, held.push(column), strict=True)
@@ -113,6 +123,8 @@ class RowStream(PortablePickle):
             self._rescale(-shift)
         if weights is not None or not self.pre.is_plain:
             self._decay(self.pre.forgetting ** int(X.shape[0]))
+            if weights is not None or self.pre.forgetting < 1.0:
+                self.engine.tests_order = False  # the norms of such rows are in no random order
             block = self.pre.transform(block, weights)
             norms = to_numpy(block.row_norms_squared())
         else:
@@ -124,14 +136,20 @@ class RowStream(PortablePickle):
         self.energy += float(norms.sum(dtype="float64"))
         if self.heap is not None:
             block = self.heap.exchange(block, norms)
-            self.engine.heavy_rows = self.heap.rows
+            self._show_heavy_rows()
         if block.shape[0]:
             self.engine.update(block)
+
+    def _show_heavy_rows(self) -> None:
+        """Let the engine see the heap as it is; due after every change of the heap."""
+        if self.heap is not None:
+            self.engine.heavy_rows = self.heap.rows
 
     def _rescale(self, exponent: int) -> None:
         self.engine.rescale(exponent)
         if self.heap is not None:
             self.heap.rescale(exponent)
+            self._show_heavy_rows()
         self.energy = math.ldexp(self.energy, 2 * exponent)
 
     def _decay(self, factor: float) -> None:
@@ -140,6 +158,7 @@ class RowStream(PortablePickle):
         self.engine.decay(factor)
         if self.heap is not None:
             self.heap.decay(factor)
+            self._show_heavy_rows()
         self.energy *= factor
 
     # ------------------------------------------------------------------------ the answer
@@ -177,6 +196,7 @@ class RowStream(PortablePickle):
     def duplicate(self) -> RowStream:
         """Return an independent copy."""
         twin: RowStream = self._deep(self)
+        twin._show_heavy_rows()  # the copy of what was shown is no view of the copied heap
         return twin
 
     def _deep(self, part: Any) -> Any:
@@ -187,6 +207,12 @@ class RowStream(PortablePickle):
     def merge(self, other: RowStream) -> None:
         """Count in what another stream has seen; that one is not changed."""
         _check_same_rows(self.space, other.space)
+        if self.method != other.method:
+            raise ValueError(
+                f'method must agree for a merge, but "auto" chose {self.method!r} for one stream '
+                f"and {other.method!r} for the other. Give both the same memory_budget, or name "
+                "the method."
+            )
         theirs = other.duplicate()
         self._to_common_unit(theirs)
         self.engine.merge(theirs.engine)
@@ -195,8 +221,10 @@ class RowStream(PortablePickle):
         self.energy += theirs.energy
         if joint is not None:
             self.energy += self._insert(joint)
-        if theirs.heap is not None and theirs.heap.n:
-            self._insert(RowBlock(theirs.heap.rows))
+        if self.heap is not None and theirs.heap is not None:
+            self.heap.note_passed(theirs.heap.largest_passed)
+            if theirs.heap.n:
+                self._insert(RowBlock(theirs.heap.rows))
         if other.weights is not None:
             self._held_weights()  # whoever asks shall know that rows were weighted
         if len(other.buffer):
@@ -209,6 +237,7 @@ class RowStream(PortablePickle):
             self.engine.update(block)
         else:
             light = self.heap.exchange(block, norms)
+            self._show_heavy_rows()
             if light.shape[0]:
                 self.engine.insert(light)
         return float(norms.sum(dtype="float64"))
@@ -251,6 +280,7 @@ class RowStream(PortablePickle):
         self.engine.rng = self.rng = rng
         if self.heap is not None:
             self.heap = HeavyRows.from_state(state["heap"], **place)
+            self._show_heavy_rows()
         self.buffer = RowBuffer.from_state(state["buffer"], **place)
         if state["weights"] is not None:
             self.weights = RowBuffer.from_state(state["weights"], **place)

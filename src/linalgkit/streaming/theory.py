@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import math
 
+from linalgkit._core.validation import check_float, check_int
+
 ACCURACY = 0.25
 RATIO = 2.0
 FAILURE = 0.01
@@ -35,7 +37,12 @@ def n_segments(d: int, accuracy: float = ACCURACY, ratio: float = RATIO) -> int:
     Returns
     -------
     int
-        ``ceil(ln(sqrt(d) / accuracy) / ln(ratio)) + 1``.
+        ``ceil(ln(sqrt(d) / accuracy) / ln(ratio)) + 1``, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If `ratio` is not above 1, or `accuracy` not positive.
 
     Notes
     -----
@@ -46,7 +53,10 @@ def n_segments(d: int, accuracy: float = ACCURACY, ratio: float = RATIO) -> int:
     >>> n_segments(1000)
     8
     """
-    return math.ceil(math.log(math.sqrt(d) / accuracy) / math.log(ratio)) + 1
+    check_int("d", d, 1)
+    check_float("accuracy", accuracy, 0.0, low_open=True)
+    check_float("ratio", ratio, 1.0, low_open=True)
+    return max(1, math.ceil(math.log(math.sqrt(d) / accuracy) / math.log(ratio)) + 1)
 
 
 def heavy_threshold(

@@ -157,7 +157,8 @@ def _tile(vectors: int) -> Any:
             kind, size, lanes = _vector_kind(context, signature.args[0].dtype)
             word, tile = args[1].type, [(a, v) for a in range(TILE_ROWS) for v in range(vectors)]
             zero = ir.Constant(kind, [ir.Constant(kind.element, 0.0)] * lanes)
-            sums = {at: cgutils.alloca_once_value(builder, zero) for at in tile}
+            place = cgutils.alloca_once_value  # at the entry, so that it becomes a register
+            sums = {at: place(builder, zero) for at in tile}  # type: ignore[no-untyped-call]
             with cgutils.for_range(builder, args[6], intp=word) as loop:
                 row = builder.add(args[4], builder.mul(loop.index, args[5]))
                 left, right = builder.add(row, args[7]), builder.add(row, args[8])
