@@ -111,6 +111,17 @@ def test_an_output_that_is_a_file_is_an_error(
     assert "--output must be a folder" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(job, "TemporaryFile", refuse)
+    assert job.main(["--output", str(tmp_path)]) == 1
+    assert "--output must be a folder that can be written" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "linalgkit", "--output", str(tmp_path)]

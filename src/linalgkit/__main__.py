@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from linalgkit import __version__
@@ -122,6 +123,7 @@ def _folder(path: Path) -> Path:
     """Return the output folder, which exists from now on."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path).close()
     except OSError as error:
         raise _CannotRunError(f"--output must be a folder that can be written: {error}") from None
     return path

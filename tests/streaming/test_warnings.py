@@ -48,3 +48,20 @@ def test_every_sorted_stream_is_noticed(method: str) -> None:
         along = np.abs(X @ V[:, 0])
         for order in (np.argsort(along), np.argsort(-along), np.argsort(np.linalg.norm(X, axis=1))):
             assert _status(X[order], method) == "order_not_random"
+
+
+def test_a_random_order_answer_that_knows_it_is_poor_says_so() -> None:
+    X = np.random.default_rng(0).standard_normal((3000, 400))
+    X[:, 0] *= 1.25
+    model = StreamingEigh(1, method="portfolio", gap_warn=0, rng=0).fit(X)
+    with pytest.warns(AccuracyWarning, match="the eigenvectors may be far off"):
+        result = model.result()
+    assert result.status == "uncertain"
+    assert result.error_estimate > 0.25
+
+
+def test_nobody_is_sent_to_the_method_in_use() -> None:
+    X = np.random.default_rng(0).standard_normal((3000, 20))
+    with pytest.warns(AccuracyWarning, match="Use more rows or another n_components") as caught:
+        StreamingEigh(1, method="gram").fit(X).result()
+    assert "gram" not in str(caught[0].message)

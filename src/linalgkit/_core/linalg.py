@@ -30,7 +30,14 @@ from linalgkit._core.array import (
     matmul_h,
     widest_dtype,
 )
-from linalgkit._core.qr import LstsqSolution, cholesky_qr2, lstsq, qr_positive, tsqr
+from linalgkit._core.qr import (
+    LstsqSolution,
+    cholesky_qr2,
+    damped_r_factor,
+    lstsq,
+    qr_positive,
+    tsqr,
+)
 from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
 from linalgkit._core.triangular import (
     NotPositiveDefiniteError,
@@ -46,6 +53,7 @@ __all__ = [
     "SingularMatrixError",
     "cholesky",
     "cholesky_qr2",
+    "damped_r_factor",
     "eigh_desc",
     "eigh_top",
     "fix_signs",

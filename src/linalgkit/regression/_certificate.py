@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from linalgkit._core.array import Array, Namespace, device, is_complex, numpy_namespace, to_numpy
-from linalgkit._core.linalg import norm_fro, solve_triangular, svd_desc, tsqr
+from linalgkit._core.array import Array, Namespace, is_complex, numpy_namespace, to_numpy
+from linalgkit._core.linalg import damped_r_factor, norm_fro, solve_triangular, svd_desc
 from linalgkit._core.scaling import silent
 
 _STEPS = 60
@@ -106,9 +106,8 @@ def _by_qr(R: Array, g: Array, mu: float, xp: Namespace) -> float:
     """Solve with the triangular factor of ``[R; mu I]``."""
     if mu == 0:
         return 0.0  # the residual is zero, and so is g
-    identity = xp.eye(R.shape[1], dtype=R.dtype, device=device(R))
-    stacked = tsqr([xp.concat([R, mu * identity], axis=0)])
-    return norm_fro(solve_triangular(stacked, g, lower=False, adjoint=True, xp=xp), xp)
+    T = damped_r_factor(R, mu, xp)
+    return norm_fro(solve_triangular(T, g, lower=False, adjoint=True, xp=xp), xp)
 
 
 def _by_svd(

@@ -244,13 +244,19 @@ def _status(
     if certificate.get("gap", math.nan) < options.gap_warn:
         return "small_gap"
     is_exact = certificate.get("residual_kind", "estimate") == "exact"
-    is_suspect = stream.heap is None or stream.pre.n_effective < 0.999 * stream.n_rows
-    if is_suspect and not is_exact and certificate.get("error_estimate", math.nan) > UNCERTAIN:
+    if not is_exact and certificate.get("error_estimate", math.nan) > UNCERTAIN:
         return "uncertain"
     is_judged = stream.heap is None or options.n_components == stream.space.d or is_exact
     if not is_judged and math.isnan(certificate.get("error_estimate", math.nan)):
         return "unknown"
     return "converged"
+
+
+def _or_gram(method: str, before: str) -> str:
+    """Return the other ways out, the exact method among them where it is not in use already."""
+    if method == "gram":
+        return before.replace(",", " or", 1)
+    return f'{before}, or method="gram", exact for the rows seen'
 
 
 def warn_if_weak(found: Answered, options: Options, *, stacklevel: int = 4) -> None:
@@ -290,7 +296,7 @@ def warn_if_weak(found: Answered, options: Options, *, stacklevel: int = 4) -> N
         "small_gap": (
             f"the eigenvalue gap l_k / l_(k+1) is estimated at {result.gap:.3g}, below gap_warn="
             f"{options.gap_warn:g}: the eigenvectors are not well determined by these rows. "
-            'Use more rows, another n_components, or method="gram", exact for the rows seen.'
+            f"Use more rows{_or_gram(result.method, ', another n_components')}."
         ),
         "uncertain": (
             f"the eigenvectors may be far off: sin^2 of their angle is estimated at "
