@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -33,6 +33,7 @@ from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
 from linalgkit._core.triangular import NotPositiveDefiniteError, cholesky, solve_unchecked
 
 _LAPACK_BLOCK = 32
+_lapack_function: Any = scipy.linalg.get_lapack_funcs
 
 
 class LstsqSolution(NamedTuple):
@@ -223,7 +224,7 @@ def _r_factor(A: Array, xp: Namespace) -> Array:
     """Return R alone; LAPACK can leave out the work for Q."""
     if library_name(xp) != "numpy" or math.prod(A.shape) == 0:
         return qr_positive(A, xp)[1]
-    (geqrf,) = scipy.linalg.get_lapack_funcs(("geqrf",), (A,))
+    geqrf = _lapack_function("geqrf", (A,))
     # Half of the time of numpy.linalg.qr, which copies twice and gives LAPACK less room.
     factored = geqrf(A, lwork=_LAPACK_BLOCK * A.shape[1])[0]
     return _positive_rows(np.triu(factored[: A.shape[1], :]), xp)
@@ -256,7 +257,7 @@ def damped_r_factor(R: Array, mu: float, xp: Namespace | None = None) -> Array:
     identity = mu * xp.eye(n, dtype=R.dtype, device=device(R))
     if library_name(xp) != "numpy" or R.shape[0] != n or np.tril(R, -1).any():
         return _r_factor(xp.concat([R, identity], axis=0), xp)
-    (tpqrt,) = scipy.linalg.get_lapack_funcs(("tpqrt",), (R,))
+    tpqrt = _lapack_function("tpqrt", (R,))
     factored = tpqrt(n, min(_LAPACK_BLOCK, n), R, identity)[0]
     return _positive_rows(np.triu(factored), xp)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from numbers import Integral
 from typing import Any, Self
-
-import numpy as np
 
 from linalgkit._core.array import (
     Device,
@@ -527,7 +526,7 @@ class StreamingEigh(PrincipalAxes, Stateful):
         stream = self._stream_or_none()
         params = {**self.get_params(deep=False), "dtype": known_dtype(self.dtype)}
         if self.rng is not None:
-            params["rng"] = int(self.rng) if isinstance(self.rng, (int, np.integer)) else None
+            params["rng"] = int(self.rng) if isinstance(self.rng, Integral) else None
         return {
             "params": params,
             "n_blocks": self.__dict__.get("_n_blocks", 0),

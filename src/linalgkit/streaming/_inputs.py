@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from linalgkit._core.array import (
     LIBRARIES,
     Array,
@@ -22,6 +20,7 @@ from linalgkit._core.array import (
     library_name,
     library_of,
     namespace_of,
+    numpy_namespace,
     real_dtype,
     to_numpy,
     working_dtype,
@@ -31,6 +30,8 @@ from linalgkit._core.row_buffer import row_slice
 from linalgkit._core.streams import default_block_rows
 from linalgkit._core.validation import check_finite_block
 from linalgkit.streaming._preprocess import Space
+
+_HOST = numpy_namespace()
 
 # The weights of a call, and of all earlier ones, are so many powers of two below what overflows:
 # even a call for each row that waits in a block leaves the sum finite.
@@ -206,7 +207,7 @@ def _as_real_array(weights: Any) -> Array:
     """Return weights as an array of real numbers, or say what they are."""
     is_array = isinstance(weights, (list, tuple)) or hasattr(weights, "shape")
     values = as_array(weights) if is_array and not is_sparse(weights) else None
-    if values is None or (isinstance(values, np.ndarray) and values.dtype.kind not in "biufc"):
+    if values is None or (isinstance(values, _HOST.ndarray) and values.dtype.kind not in "biufc"):
         kind = type(weights).__name__ if values is None else f"dtype {values.dtype}"
         raise TypeError(
             f"sample_weight must be an array of numbers, one for each row, got {kind}. For equal "
@@ -222,7 +223,7 @@ def _check_sum(values: Array, before: float, space: Space) -> None:
     """Refuse weights whose sum, that of earlier calls included, might overflow."""
     largest = float(space.xp.finfo(real_dtype(space.xp, space.wide)).max)
     most = math.ldexp(largest, -_SPARE_EXPONENT)
-    with np.errstate(over="ignore"):
+    with _HOST.errstate(over="ignore"):
         total = float(to_numpy(values).sum(dtype="float64"))
     if total > most or before > math.ldexp(largest, -_SPARE_EXPONENT_BEFORE):
         raise ValueError(
