@@ -131,7 +131,7 @@ def make_result(
         eigenvalues=ldexp(values, 2 * final.pre.exponent, xp),
         eigenvectors=xp.astype(fix_signs(V), space.dtype),
         gap=float(certificate.get("gap", math.nan)),
-        error_estimate=float(certificate.get("error_estimate", math.nan)),
+        error_estimate=min(float(certificate.get("error_estimate", math.nan)), 1.0),  # NaN stays
         residual=float(certificate.get("residual", math.nan)),
         residual_kind=str(certificate.get("residual_kind", "estimate")),
         excess=_excess(final, certificate),
