@@ -48,7 +48,7 @@ class _Speed(_base.Comparison):
 
     def prepare(self, peer: str) -> None:
         self.A, self.b = conditioned(self.n, self.d, self.cond, 1e-3)
-        self.peer = getattr(self, f"{peer}_peer")
+        self.rival = getattr(self, f"{peer}_peer")
         if peer == "torch":
             self.torch = import_module("torch")
             self.torch.set_num_threads(1)
@@ -61,7 +61,7 @@ class _Speed(_base.Comparison):
         return self.A.T @ self.A
 
     def peer(self) -> Any:
-        raise NotImplementedError
+        return self.rival()
 
     def numpy_peer(self) -> Any:
         return np.linalg.lstsq(self.A, self.b, rcond=None)[0]

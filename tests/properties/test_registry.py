@@ -50,14 +50,18 @@ def test_what_is_public_is_registered_and_documented(name: str, target: Any) -> 
     assert "Storage" in doc
 
 
+# It streams by shares of blocks and keeps no state of them; tests/sketching holds it to that.
+STATELESS = {"SketchOperator"}
+
+
 def test_every_class_that_streams_has_a_case() -> None:
     covered = {type(case.start()).__name__ for case in CASES}
     streaming = {
         entry.target.__name__
         for entry in capabilities.entries(streaming=True)
-        if inspect.isclass(entry.target) and hasattr(entry.target, "partial_fit")
+        if inspect.isclass(entry.target)
     }
-    assert streaming <= covered
+    assert streaming - covered == STATELESS
 
 
 def test_the_registry_speaks_of_the_libraries_that_tests_run_on() -> None:

@@ -2,8 +2,8 @@
 
 A tile of rows that fits the second-level cache is first multiplied with the columns, four rows
 at a time, and then added to `D` in chunks of columns that stay in the first-level cache. On one
-thread, with n = 60000, d = 1000 and two columns, it took 1.2 to 1.4 passes ``X @ z`` (Zen 4,
-float64). What it adds to the plain loop:
+thread, with n = 60000, d = 1000 and two columns, it took 1.3 to 1.6 passes ``X @ z`` (Zen 4,
+float64, the other core busy). What it adds to the plain loop:
 
 1. four rows at a time share the loads of `Z` and `D`; every pair of columns is one visit;
 2. all sums in float64, also for float32 data;
