@@ -33,7 +33,10 @@ NP = numpy_namespace()
 
 INSTANCES = {
     "dense": [
-        *(f"normal_product<{t}, {m}>" for t, m in product(("float", "double"), (1, 8))),
+        *(
+            f"normal_product<{t}, {m}, {is_residual}>"
+            for t, m, is_residual in product(("float", "double"), (1, 8), ("false", "true"))
+        ),
         "row_norms_squared<float>",
         "row_norms_squared<double>",
         "sum_partials",
@@ -132,6 +135,24 @@ def test_fused_product_on_the_host(
     assert_all_close(found, expected, dtype)
     assert_all_close(dense.normal_product(NP, X, Z), expected[:2], dtype)
     assert_all_close((dense.row_norms_squared(NP, X),), expected[2:], dtype)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "b", "d", "q"),
+    [
+        ("float32", 70, 300, 3),
+        ("float64", 33, 270, 4),
+        ("float64", 5, 1, 2),
+        ("complex64", 34, 150, 2),
+        ("complex128", 35, 140, 1),
+    ],
+)
+def test_residual_on_the_host(rng: np.random.Generator, dtype: str, b: int, d: int, q: int) -> None:
+    wide = "complex128" if dtype.startswith("complex") else "float64"
+    X, Z, B = data(rng, dtype, b, d), data(rng, wide, d, q), data(rng, wide, 2 * b, q)[::2]
+    found = dense.residual_product(NP, X, Z, B)
+    expected = _kernels.residual_product.forms()["portable"](NP, X, Z, B)
+    assert_all_close(found, expected, wide)
 
 
 def test_strided_rows_on_the_host(rng: np.random.Generator) -> None:

@@ -120,7 +120,7 @@ def _real_size(X: Array) -> int:
 def _fused(form: str, X: Array, Z: Array) -> bool:
     if not 1 <= Z.shape[1] <= FUSED_COLUMNS or (X.dtype.kind == "c") != (Z.dtype.kind == "c"):
         return False
-    if form == "cupy" and not _fits_shared_memory(X, Z):
+    if form == "cupy" and not fits_shared_memory(X, Z):
         return False
     return X.shape[1] > 0 and has_contiguous_rows(X)
 
@@ -132,7 +132,7 @@ def _fused_norms(form: str, X: Array, Z: Array) -> bool:
     return _fused(form, X, Z)
 
 
-def _fits_shared_memory(X: Array, Z: Array) -> bool:
+def fits_shared_memory(X: Array, Z: Array) -> bool:
     """Tell whether the float64 accumulators of `D` fit 48 KiB, which every device has."""
     reals = 4 if X.dtype.kind == "c" else 1
     return bool(X.shape[1] * Z.shape[1] * reals * 8 <= 40 * 1024)

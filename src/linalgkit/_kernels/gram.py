@@ -1,7 +1,8 @@
 """Gram matrix of a tall block, in the block's own precision.
 
 ``gram(xp, X)`` returns ``X^H X``. BLAS packs its factors before it multiplies them, which for
-few columns takes as long as the product; the compiled form reads rows where they lie.
+few columns takes as long as the product; the compiled form reads rows where they lie. On a
+device the library's own product is the form there is.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 
 from linalgkit._core.array import Array, Namespace, device, matmul_h
 from linalgkit._kernels._kernel import Kernel
-from linalgkit._kernels.dense import has_contiguous_rows, micro_rows
+from linalgkit._kernels.dense import fits_shared_memory, has_contiguous_rows, micro_rows
 
 FUSED_COLUMNS = 4
 
@@ -33,6 +33,8 @@ def _residual_product(xp: Namespace, X: Array, Z: Array, B: Array) -> tuple[Arra
 
 def _fused(form: str, X: Array, Z: Array, B: Array) -> bool:
     kinds = {X.dtype.kind, Z.dtype.kind, B.dtype.kind}
+    if form == "cupy" and not fits_shared_memory(X, Z):
+        return False
     is_wide = Z.dtype == B.dtype and Z.dtype.itemsize == (16 if Z.dtype.kind == "c" else 8)
     return bool(
         1 <= Z.shape[1] <= FUSED_COLUMNS
@@ -47,5 +49,6 @@ residual_product = Kernel(
     "residual_product",
     portable=_residual_product,
     numba="linalgkit._kernels.numba_forms.residual:residual_product",
+    cupy="linalgkit._kernels.cupy_forms.dense:residual_product",
     supports=_fused,
 )

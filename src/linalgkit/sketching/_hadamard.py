@@ -24,6 +24,7 @@ from linalgkit.sketching._operator import PANEL, SketchOperator
 
 LEAST_BLOCK = 1024
 RUN_ROWS = 2**17  # of whole blocks that are transformed in one call
+_KEPT = 1 << 20  # numbers drawn: of a sketch with so few of them all are kept, 9 bytes each
 
 
 def padded(n: int) -> int:
@@ -43,21 +44,9 @@ def tile_is_cheaper(b: int, d: int, m: int, transformed: int) -> bool:
 def hadamard_entries(
     xp: Namespace, rows: Array, columns: Array, dev: Device, dtype: DType
 ) -> Array:
-    """Return ``H[rows, columns]``, (len(rows), len(columns)), for host indices below 2**62.
-
-    The index is cut into groups of bits: an entry of `H` is the product of those of the small
-    Hadamard matrices of the groups.
-    """
-    largest = max(int(rows.max()), int(columns.max()), 1)
-    n_bits = min(9, largest.bit_length())
-    table = fwht(xp, xp.eye(1 << n_bits, dtype=real_dtype(xp, dtype), device=dev))
-    mask = (1 << n_bits) - 1
-    result = None
-    for shift in range(0, largest.bit_length(), n_bits):
-        r, c = (to(index >> shift & mask, xp, dev) for index in (rows, columns))
-        part = xp.take(xp.take(table, r, axis=0), c, axis=1)
-        result = part if result is None else result * part
-    return xp.astype(result, dtype, copy=False)
+    """Return ``H[rows, columns]``, (len(rows), len(columns)), for host indices below 2**62."""
+    odd = _draws.HOST.bitwise_count(rows[:, None] & columns[None, :]) & 1
+    return to(1 - 2 * odd.astype("int8"), xp, dev, dtype)
 
 
 def scattered(xp: Namespace, Y: Array, places: Array, count: int) -> Array:
@@ -166,9 +155,22 @@ class BlockHadamardSketch(SketchOperator, kind="block_srht"):
         self.replace, self.permute, self.block = replace, permute, block
 
     def _draw(self, k: int) -> _draws.BlockDraw:
-        """Make the random numbers of block `k`."""
+        """Make the random numbers of block `k`, or find them."""
         flags = {"replace": self.replace, "permute": self.permute}
-        return _draws.block_draw(self.tiles, k, self.block, self.m, **flags)
+        draw = self._drawn.get(k)
+        if draw is None:
+            draw = _draws.block_draw(self.tiles, k, self.block, self.m, **flags)
+            if self._is_kept():
+                self._drawn[k] = draw
+        return draw
+
+    @cached_property
+    def _drawn(self) -> dict[int, _draws.BlockDraw]:
+        return {}
+
+    def _is_kept(self) -> bool:
+        n = self.shape[1]
+        return n is not None and -(-n // self.block) * (self.block + self.m) <= _KEPT
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """Yield block numbers with the first and the last row, plus one, inside the block."""

@@ -36,7 +36,7 @@ from linalgkit.sketching._blocks import add, cuts, joined, to
 from linalgkit.sketching._operator import TILE_BYTES, SketchOperator
 
 _CHUNK = 1 << 18  # non-zeros that are held at a time
-_KEPT = 1 << 20  # of a sketch with so few of them all are kept, 5 bytes each
+_KEPT = 1 << 20  # of a sketch with so few of them all are kept, 12 bytes each
 _DRAWN = 1 << 14  # numbers that are drawn at a time: arrays that stay in cache
 
 
@@ -52,15 +52,19 @@ class ColumnSparseSketch(SketchOperator):
     def _nonzeros(self, start: int, stop: int) -> tuple[Array, Array]:
         """Return rows and signs of the non-zeros of columns, two (stop - start, nnz), on the host.
 
-        Signs are int8, or complex128 where the sketch is complex and not turned.
+        Signs are int8 or float64, or complex128 where the sketch is complex and not turned.
         """
 
     def _chunk(self) -> int:
         return max(1, _CHUNK // self.nnz)
 
+    def _is_kept(self) -> bool:
+        """Tell whether the non-zeros of all columns are in memory anyway."""
+        return False
+
     def _tile(self, start: int, stop: int, xp: Namespace, device: Device, dtype: DType) -> Array:
-        rows, signs = (to(x, xp, device) for x in self._nonzeros(start, stop))
-        signs = xp.astype(signs, dtype)
+        rows, signs = self._nonzeros(start, stop)
+        rows, signs = to(rows, xp, device), to(signs, xp, device, dtype)
         every = xp.arange(self.m, dtype=rows.dtype, device=device)[None, :]
         tile = None
         for t in range(rows.shape[1]):
@@ -76,7 +80,9 @@ class ColumnSparseSketch(SketchOperator):
 
     def _map(self, X: Array, start: int, xp: Namespace, dtype: DType) -> Array:
         total = None
-        for first, stop in cuts(0, X.shape[0], self._chunk()):
+        needs_copy = X.dtype != dtype
+        step = self._chunk() if needs_copy or not self._is_kept() else X.shape[0]
+        for first, stop in cuts(0, X.shape[0], step):
             part = xp.astype(X[first:stop, :], dtype, copy=False)
             total = add(total, self._embed(part, start + first, xp))
         return total
@@ -142,15 +148,19 @@ class SparseSignSketch(ColumnSparseSketch, kind="sparse_sign"):
         return _draws.HOST.tile(first, (step, 1)), _draws.HOST.tile(size, (step, 1))
 
     def _nonzeros(self, start: int, stop: int) -> tuple[Array, Array]:
-        n = self.shape[1]
-        if n is None or n * self.nnz > _KEPT:
+        if not self._is_kept():
             return self._drawn(start, stop)
         rows, signs = self._all
         return rows[start:stop], signs[start:stop]
 
+    def _is_kept(self) -> bool:
+        n = self.shape[1]
+        return n is not None and n * self.nnz <= _KEPT
+
     @cached_property
     def _all(self) -> tuple[Array, Array]:
-        return self._drawn(0, self._known_columns("its non-zeros"))
+        rows, signs = self._drawn(0, self._known_columns("its non-zeros"))
+        return rows, signs.astype("float64")
 
     def _drawn(self, start: int, stop: int) -> tuple[Array, Array]:
         shape = stop - start, self.nnz

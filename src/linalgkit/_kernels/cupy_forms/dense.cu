@@ -1,4 +1,5 @@
-// Normal product of a dense block of rows, each row read once from device memory.
+// Normal product of a dense block of rows, and the residual of equations with the gradient: each
+// row is read once from device memory.
 //
 // Everything is real here: complex rows are read as interleaved reals and a complex column is
 // two real columns (see the module that launches these kernels). Sums are in double and in an
@@ -6,12 +7,23 @@
 
 #define ROWS 4  // rows a block works on between two barriers; they stay in its L1 cache
 
-// One block treats rows_per_block rows and writes P (n x M),
-// the squared row norms, and its share of D = X^T P to partial[blockIdx.x] (M x d).
+template <typename T, bool RESIDUAL>
+struct Written {
+  using Type = T;
+};
+template <typename T>
+struct Written<T, true> {
+  using Type = double;
+};
+
+// One block treats rows_per_block rows and writes P = X W^T (n x M), its share of D = X^T P to
+// partial[blockIdx.x] (M x d), and the squared row norms. RESIDUAL: P = B - X W^T, and norms
+// are left alone; else B is not read.
 // A thread owns the columns j = threadIdx.x + i * THREADS, so that D needs no barrier.
-template <typename T, int M>
+template <typename T, int M, bool RESIDUAL>
 __global__ void normal_product(const T* __restrict__ X, long long stride, long long n, int d,
-                               const double* __restrict__ W, T* __restrict__ P,
+                               const double* __restrict__ W, const double* __restrict__ B,
+                               typename Written<T, RESIDUAL>::Type* __restrict__ P,
                                double* __restrict__ norms, double* __restrict__ partial,
                                long long rows_per_block) {
   extern __shared__ double D[];  // M x d
@@ -51,11 +63,12 @@ __global__ void normal_product(const T* __restrict__ X, long long stride, long l
       for (int k = 0; k <= M; ++k) {
         double total = 0.0;
         for (int warp = 0; warp < WARPS; ++warp) total += warp_sums[warp][r * (M + 1) + k];
+        if (RESIDUAL && k < M) total = (r < rows ? B[(i + r) * M + k] : 0.0) - total;
         sums[r][k] = total;
         if (r < rows && thread == r * (M + 1) + k) {
           if (k < M)
-            P[(i + r) * M + k] = static_cast<T>(total);
-          else
+            P[(i + r) * M + k] = static_cast<typename Written<T, RESIDUAL>::Type>(total);
+          else if (!RESIDUAL)
             norms[i + r] = total;
         }
       }

@@ -51,28 +51,40 @@ def _row_layout(X: Array) -> tuple[np.int64, np.int64, np.int32]:
     return np.int64(stride), np.int64(X.shape[0]), np.int32(X.shape[1] * reals)
 
 
+def _sweep(xp: Namespace, X: Array, Z: Array, B: Array | None) -> tuple[Array, Array, Array]:
+    """Return ``X Z`` or ``B - X Z``, ``X^H`` times that, and squared row norms or anything."""
+    is_complex, b = X.dtype.kind == "c", X.shape[0]
+    W = _real_columns(xp, Z)
+    P = xp.empty((b, Z.shape[1]), dtype=X.dtype if B is None else B.dtype)
+    norms = xp.empty((b if B is None else 0,), dtype=xp.float64)
+    D = xp.zeros(W.shape, dtype=xp.float64)
+    if b:
+        rows_per_block = max(32, -(-b // _MAX_BLOCKS))
+        blocks = -(-b // rows_per_block)
+        partial = xp.empty((blocks, *W.shape), dtype=xp.float64)
+        given = norms if B is None else xp.ascontiguousarray(B)
+        data = (X, *_row_layout(X), W, given, P, norms, partial, np.int64(rows_per_block))
+        is_residual = "false" if B is None else "true"
+        instance = f"normal_product<{_REAL[X.dtype.char]}, {W.shape[0]}, {is_residual}>"
+        launch("dense", instance, blocks, data, shared_bytes=8 * W.size)
+        size = np.int32(W.size)
+        sums = (partial, D, size, np.int32(blocks))
+        launch("dense", "sum_partials", -(-W.size // THREADS), sums)
+    return P, _from_real_rows(xp, D, is_complex=is_complex), norms
+
+
 def normal_product_norms(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Array, Array]:
     """Return ``X Z``, ``X^H X Z`` and the squared row norms in one pass over `X`.
 
     Sums in float64 in an order that depends on the shape only. Needs a device with fast float64
     to be bound by memory.
     """
-    is_complex, b = X.dtype.kind == "c", X.shape[0]
-    W = _real_columns(xp, Z)
-    P = xp.empty((b, Z.shape[1]), dtype=X.dtype)
-    norms = xp.empty((b,), dtype=xp.float64)
-    D = xp.zeros(W.shape, dtype=xp.float64)
-    if b:
-        rows_per_block = max(32, -(-b // _MAX_BLOCKS))
-        blocks = -(-b // rows_per_block)
-        partial = xp.empty((blocks, *W.shape), dtype=xp.float64)
-        arguments = (X, *_row_layout(X), W, P, norms, partial, np.int64(rows_per_block))
-        instance = f"normal_product<{_REAL[X.dtype.char]}, {W.shape[0]}>"
-        launch("dense", instance, blocks, arguments, shared_bytes=8 * W.size)
-        size = np.int32(W.size)
-        sums = (partial, D, size, np.int32(blocks))
-        launch("dense", "sum_partials", -(-W.size // THREADS), sums)
-    return P, _from_real_rows(xp, D, is_complex=is_complex), norms
+    return _sweep(xp, X, Z, None)
+
+
+def residual_product(xp: Namespace, X: Array, Z: Array, B: Array) -> tuple[Array, Array]:
+    """Return ``R = B - X Z`` and ``X^H R`` in one pass over `X`, in double precision."""
+    return _sweep(xp, X, Z, B)[:2]
 
 
 def normal_product(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Array]:
