@@ -72,6 +72,7 @@ CASES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "hadamard_blocks": _hadamard_blocks,
     "sparse_embed": _embedding,
     "gram": lambda: (_normal(4096, 64),),
+    "csr_residual_product": lambda: (_sparse(), _normal(D, 1), _normal(B, 1)),
     "residual_product": lambda: (_normal(4096, 64), _normal(64, 1), _normal(4096, 1)),
     "normal_rows": lambda: ((7, 9), (0, 0, 0), 0, 512, 256, "cpu", np.dtype("float64")),
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from linalgkit._core.triangular import SingularMatrixError
 from linalgkit._core.validation import AccuracyWarning, NotFittedError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AccuracyWarning",
     "NotFittedError",
+    "SingularMatrixError",
     "__version__",
     "datasets",
     "plotting",

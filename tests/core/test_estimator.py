@@ -177,7 +177,7 @@ class TestColumns:
 
     @pytest.mark.parametrize("X", [None, 3, "text", {"a": 1}, object()])
     def test_other_things_are_refused(self, X):
-        with pytest.raises(TypeError, match="X must be an array, a dataframe or a list of rows"):
+        with pytest.raises(TypeError, match="X must be an array, a dataframe or a list of numbers"):
             Toy().fit(X)
 
     def test_sparse_is_refused_unless_the_class_takes_it(self):

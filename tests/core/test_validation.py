@@ -186,8 +186,8 @@ class TestFiniteBlock:
         with pytest.raises(ValueError, match="block 0, row 1 "):
             v.check_finite_block(X, 0)
 
-    def test_a_single_row_is_row_zero(self, xp):
-        with pytest.raises(ValueError, match="row 0 "):
+    def test_of_a_vector_the_entry_is_named(self, xp):
+        with pytest.raises(ValueError, match="entry 1 "):
             v.check_finite_block(xp.asarray([1.0, math.nan]))
 
     @pytest.mark.parametrize("X", [np.ones((2, 2), int), np.ones((2, 2), bool), np.ones((0, 3))])

@@ -155,6 +155,14 @@ def test_residual_on_the_host(rng: np.random.Generator, dtype: str, b: int, d: i
     assert_all_close(found, expected, wide)
 
 
+def test_rounding_of_a_gradient_does_not_grow_with_rows_on_the_host() -> None:
+    n, wide = 20_000, np.longdouble
+    X, Z, B = np.full((n, 1), 0.1), np.full((1, 1), 0.3), np.full((n, 1), 1.1)
+    R, D = dense.residual_product(NP, X, Z, B)
+    exact = np.sum(X.astype(wide) * R)
+    assert abs(float(D[0, 0] - exact)) <= 8 * 2.0**-53 * float(exact)
+
+
 def test_strided_rows_on_the_host(rng: np.random.Generator) -> None:
     whole, Z = data(rng, "complex64", 21, 50), data(rng, "complex64", 30, 2)
     for X in (whole[::2, 7:37], whole[::-1, 20:]):

@@ -218,13 +218,19 @@ def test_sketched_solution_is_that_of_the_tensor_sketch(is_complex: bool, alpha:
     assert np.all((lower.real < exact.real) & (exact.real < upper.real))
 
 
-def test_sketched_intervals_cover_approximately() -> None:
+@pytest.mark.parametrize("alpha", [0.0, 60.0, 1e4])
+def test_sketched_intervals_cover_approximately(alpha: float) -> None:
     factors, B = problem([(32, 2), (16, 2)])
-    exact, hits, runs = kron_lstsq(factors, B).x, 0, 300
+    B = B + np.random.default_rng(3).standard_normal(B.shape)
+    exact, hits, runs = kron_lstsq(factors, B, alpha=alpha), 0, 300
+    norms = []
     for seed in range(runs):
-        lower, upper = kron_lstsq(factors, B, method="tensor_srht", m=60, rng=seed).ci()
-        hits += int(np.sum((lower < exact) & (exact < upper)))
-    assert abs(hits / (4 * runs) - 0.95) < 0.04
+        found = kron_lstsq(factors, B, method="tensor_srht", alpha=alpha, m=60, rng=seed)
+        lower, upper = found.ci()
+        hits += int(np.sum((lower < exact.x) & (exact.x < upper)))
+        norms.append(found.residual_norm)
+    assert 0.91 < hits / (4 * runs) < (0.99 if alpha else 0.98)
+    assert np.mean(norms) == pytest.approx(exact.residual_norm, rel=0.05)
 
 
 def test_sketched_ranks_are_those_of_the_factors() -> None:

@@ -175,7 +175,7 @@ def pairs_with(A: Any, b: Any) -> list[tuple[Any, Any]]:
 BAD_KINDS = {
     "A must be an array, a sparse matrix": (3.0, None),
     "b must be given beside a matrix": (np.ones((3, 2)), None),
-    "b: an array is required": (np.ones((3, 2)), [1.0, 2.0, 3.0]),
+    "b must be an array, a dataframe or a list": (np.ones((3, 2)), 3.0),
     r"A must hold pairs .* got ndarray as item 0": ([np.ones((3, 2))], None),
     "all blocks must be of one kind": (pairs_with(sp.csr_array(np.ones((2, 3))), np.ones(2)), None),
     "A must be real as the first block": (pairs_with(np.ones((2, 3), complex), np.ones(2)), None),

@@ -13,6 +13,7 @@ WHOLE = ("srht", "srdct", "srft", "circulant", "gaussian_pooled", "leverage")
 KINDS = STREAMING + WHOLE
 TURNED = ("srht", "srdct", "block_srht", "countsketch", "sparse_sign")
 GAUSSIAN = ("gaussian", "gaussian_pooled")
+SAMPLED = ("srht", "srdct", "srft", "circulant", "block_srht")
 
 
 def make(kind: str, m: int, n: int | None, seed: int = 3, **options: Any) -> SketchOperator:

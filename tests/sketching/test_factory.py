@@ -7,7 +7,7 @@ import pytest
 
 from linalgkit.sketching import sketch
 from tests.conftest import Backend
-from tests.sketching.kinds import KINDS, STREAMING, WHOLE, make
+from tests.sketching.kinds import KINDS, SAMPLED, STREAMING, WHOLE, make
 
 
 def test_unknown_kinds_are_refused_with_the_list():
@@ -47,6 +47,31 @@ def test_flags_tell_what_streams_and_what_is_exact():
 def test_nnz_must_be_between_1_and_m(nnz):
     with pytest.raises(ValueError, match=f"nnz must be between 1 and 10 for m=10, got {nnz}"):
         sketch("sparse_sign", 10, 50, nnz=nnz)
+
+
+def test_nnz_is_8_or_m_by_default():
+    assert sketch("sparse_sign", 10, 50).nnz == 8
+    assert sketch("sparse_sign", 4, 50).nnz == 4
+    assert sketch("sparse_sign", 1, None).nnz == 1
+
+
+OPTIONS = {
+    "nnz": (3, ("sparse_sign",)),
+    "replace": (True, SAMPLED),
+    "permute": (False, ("srht", "srdct", "srft", "block_srht")),
+    "block": (16, ("block_srht", "gaussian_pooled")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_that_do_not_apply_are_refused(kind, option):
+    value, takers = OPTIONS[option]
+    if kind in takers:
+        assert getattr(make(kind, 5, 20, **{option: value}), option) == value
+    else:
+        with pytest.raises(ValueError, match=rf"{option} must be .* kind '{kind}', got {value}"):
+            make(kind, 5, 20, **{option: value})
 
 
 @pytest.mark.parametrize(
@@ -89,6 +114,32 @@ def test_dtypes_of_any_library_are_understood(xp: Backend):
     assert sketch("srft", 5, 10, dtype=np.float32).dtype == "complex64"
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (float, "float64"),
+        (complex, "complex128"),
+        ("f4", "float32"),
+        ("f8", "float64"),
+        ("c8", "complex64"),
+        ("c16", "complex128"),
+        ("float32", "float32"),
+        (np.dtype(">f8"), "float64"),
+        (np.complex64, "complex64"),
+    ],
+)
+def test_dtypes_may_have_any_name_that_numpy_knows(given, name):
+    assert sketch("srht", 5, 10, dtype=given).dtype == name
+
+
+@pytest.mark.parametrize(
+    "given", ["foo.float64", "torch.float64", "f2", int, object, 3, "", "f4,f4"]
+)
+def test_other_dtypes_are_refused(given):
+    with pytest.raises(TypeError, match="dtype must be one of float32"):
+        sketch("srht", 5, 10, dtype=given)
+
+
 def test_scores_are_checked(xp: Backend):
     good = np.ones(10)
 
@@ -122,3 +173,12 @@ def test_rows_of_score_zero_are_never_picked():
     assert picked.tolist() == [3, 50, 99]
     # Binomial(4000, 1/2) within five standard deviations.
     assert abs(counts[1] - 2000) < 5 * np.sqrt(1000)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).maxexp < 2000, reason="it is no wider than float64")
+def test_scores_beyond_the_range_of_float64_are_taken():
+    units = [np.ldexp(np.longdouble(1), exponent) for exponent in (-3000, 0, 3000)]
+    plain = sketch("leverage", 50, 4, scores=np.asarray([1.0, 0.0, 2.0, 3.0]), rng=0)
+    for unit in units:
+        scores = unit * np.asarray([1, 0, 2, 3], dtype=np.longdouble)
+        assert sketch("leverage", 50, 4, scores=scores, rng=0) == plain

@@ -91,6 +91,42 @@ def test_scores_do_not_change_with_the_scale(scale, method, kind):
     np.testing.assert_allclose(scaled, base, rtol=1e-10)
 
 
+@pytest.mark.parametrize("exponent", [-1030, -1000, -700, 700, 1000, 1021])
+@pytest.mark.parametrize("is_complex", [False, True], ids=["real", "complex"])
+@pytest.mark.parametrize("kind", ["dense", "sparse", "operator"])
+def test_scores_do_not_change_at_the_ends_of_the_range(kind, is_complex, exponent):
+    A = matrix(400, 8, is_complex=is_complex)
+    A /= np.max(np.abs(A))
+    wrap = {"dense": np.asarray, "sparse": scipy.sparse.csr_array, "operator": aslinearoperator}
+    base = leverage_scores(wrap[kind](A))
+    scaled = wrap[kind](np.ldexp(A.view(float), exponent).view(A.dtype))
+    # Numbers below the smallest normal one have lost up to eight of their bits.
+    np.testing.assert_allclose(leverage_scores(scaled), base, atol=1e-10)
+    sketched = leverage_scores(scaled, method="sketch", rng=0)
+    expected = leverage_scores(wrap[kind](A), method="sketch", rng=0)
+    np.testing.assert_allclose(sketched, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("exponent", [-135, -100, 100, 126])
+@pytest.mark.parametrize("kind", ["dense", "sparse", "operator"])
+def test_scores_in_float32_do_not_change_at_the_ends_of_the_range(kind, exponent):
+    A = matrix(400, 8)
+    A = (A / np.max(np.abs(A))).astype(np.float32)
+    wrap = {"dense": np.asarray, "sparse": scipy.sparse.csr_array, "operator": aslinearoperator}
+    found = leverage_scores(wrap[kind](np.ldexp(A, exponent)))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, leverage_scores(A), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_units_of_columns_may_be_at_both_ends_of_the_range(kind):
+    A = matrix(300, 5)
+    A /= np.max(np.abs(A))
+    wrap = scipy.sparse.csr_array if kind == "sparse" else np.asarray
+    scaled = np.ldexp(A, np.asarray([-1000, -600, 0, 600, 1023]))
+    np.testing.assert_allclose(leverage_scores(wrap(scaled)), leverage_scores(A), atol=1e-12)
+
+
 def test_ill_conditioned_scores_are_as_good_as_the_condition_allows():
     rng = np.random.default_rng(2)
     Q = np.linalg.qr(rng.standard_normal((300, 10)))[0]
@@ -190,3 +226,6 @@ def test_bad_input_is_refused():
         leverage_scores([[1.0, 2.0]])
     with pytest.raises(TypeError, match="rng must be"):
         leverage_scores(matrix(200, 3), method="sketch", rng="seed")
+    for method in ("exact", "sketch"):  # of few rows, which are not sketched
+        with pytest.raises(TypeError, match="rng must be"):
+            leverage_scores(matrix(20, 3), method=method, rng="seed")

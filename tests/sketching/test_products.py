@@ -10,7 +10,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from linalgkit._core.operators import as_operator
 from linalgkit.sketching import sketch
 from tests.conftest import Backend
-from tests.sketching.kinds import KINDS, STREAMING, TURNED, data, distance, make
+from tests.sketching.kinds import KINDS, SAMPLED, STREAMING, TURNED, data, distance, make
 
 HOST_TOLERANCE = 1e-13
 
@@ -196,7 +196,7 @@ def test_strided_and_empty_blocks_are_taken(kind):
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 3), (5, 8), (4, 1000)])
 def test_extreme_shapes(kind, size):
     m, n = size
-    S = make(kind, m, n, **({"nnz": min(m, 8)} if kind == "sparse_sign" else {}))
+    S = make(kind, m, n)
     X = data(n, 2)
     assert distance(S @ X, S.toarray() @ X) < HOST_TOLERANCE
 
@@ -247,12 +247,10 @@ def test_products_refuse_wrong_shapes(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_products_refuse_nan_and_infinity(xp: Backend, kind):
     bad = np.nan if kind in STREAMING else np.inf
-    S = make(kind, 80, 40, replace=True, **({"block": 128} if kind == "block_srht" else {}))
+    options = {"replace": True} if kind in SAMPLED else {}
+    S = make(kind, 80, 40, **options, **({"block": 128} if kind == "block_srht" else {}))
     X = data(40, 3)
-    if kind == "leverage":  # a row that is not picked is not seen
-        X[S.rows[0], 1] = bad
-    else:
-        X[17, 1] = bad
+    X[17, 1] = bad
     with pytest.raises(ValueError, match="must not contain NaN or infinity"):
         S @ xp.asarray(X)
     Y = data(80, 1)
@@ -274,3 +272,76 @@ def test_sparse_and_matrix_free_data_with_nan_are_refused():
 def test_an_overflowing_product_of_finite_data_is_refused():
     with pytest.raises(ValueError, match=r"overflows\. Multiply X by a power of two"):
         make("countsketch", 2, 40) @ np.full(40, 1.7e308)
+
+
+@pytest.mark.parametrize("row", [0, 7, 50])
+def test_leverage_refuses_nan_in_any_row_however_data_are_cut(xp: Backend, row):
+    scores = np.zeros(100)
+    scores[50:52] = 1.0
+    S = sketch("leverage", 3, 100, scores=scores, rng=0)
+    X = np.ones((100, 2))
+    X[row, 0] = np.nan
+    with pytest.raises(ValueError, match=rf"X must not contain NaN .* row {row} "):
+        S @ xp.asarray(X)
+    for start in (0, 50):
+        block = xp.asarray(X[start : start + 50])
+        if start <= row < start + 50:
+            with pytest.raises(ValueError, match="X_block must not contain NaN"):
+                S.apply_rows(block, start)
+        else:
+            assert S.apply_rows(block, start).shape == (3, 2)
+
+
+@pytest.mark.parametrize("row", [0, 7, 50])
+def test_leverage_refuses_nan_in_any_row_of_sparse_and_matrix_free_data(row):
+    scores = np.zeros(100)
+    scores[50:52] = 1.0
+    S = sketch("leverage", 3, 100, scores=scores, rng=0)
+    X = np.ones((100, 2))
+    X[row, 0] = np.inf
+    for A in (
+        scipy.sparse.csr_array(X),
+        aslinearoperator(X),
+        scipy.sparse.csr_array(X[:, [0] * 9]),
+    ):
+        with pytest.raises(ValueError, match="X must not contain NaN"):
+            S @ A
+
+
+def test_shape_errors_of_sparse_and_matrix_free_data_name_the_argument():
+    S = make("srht", 8, 40)
+    vector = scipy.sparse.coo_array(np.ones(40))
+    with pytest.raises(ValueError, match=r"X must be 2-D \(rows, columns\), got shape \(40,\)"):
+        S @ vector
+    with pytest.raises(ValueError, match="X_block must be 2-D"):
+        S.apply_rows(vector, 0)
+
+
+@pytest.mark.parametrize("kind", STREAMING)
+def test_rows_of_a_stream_are_numbered_up_to_a_limit(kind):
+    S = make(kind, 8, None)
+    last = 2**59 - 5
+    assert np.all(np.isfinite(S.apply_rows(data(5, 2), last)))
+    assert S.columns(last, last + 5).shape == (8, 5)
+    for call in (lambda: S.apply_rows(data(5, 2), last + 1), lambda: S.columns(last + 1, last + 6)):
+        with pytest.raises(ValueError, match=rf"start must be at most {last} for 5 rows and m=8"):
+            call()
+
+
+@pytest.mark.parametrize("kind", ["srht", "gaussian", "leverage"])
+def test_sketches_are_left_factors_and_no_arrays(kind):
+    S = make(kind, 8, 40)
+    X = data(3, 40, is_complex=True)
+    Y = data(3, 8)
+    for factor, sketched in ((X, S.adjoint()), (Y, S), (X.tolist(), S)):
+        with pytest.raises(TypeError, match="left factor"):
+            factor @ sketched
+    with pytest.raises(TypeError, match=r"S\.toarray\(\) returns"):
+        np.asarray(S)
+    with pytest.raises(TypeError, match=r"S\.toarray\(\) returns"):
+        np.asarray(S.adjoint())
+    T = S.toarray()
+    # What the message says to write.
+    Z = data(3, 8, is_complex=True)
+    assert distance((S.adjoint() @ Z.conj().T).conj().T, Z @ T) < HOST_TOLERANCE
+    assert distance((S @ X.conj().T).conj().T, X @ T.conj().T) < HOST_TOLERANCE

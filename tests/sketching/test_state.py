@@ -122,8 +122,94 @@ def test_long_streams_have_their_own_numbers_everywhere():
 
 
 def test_repr_tells_kind_shape_and_options():
-    assert repr(sketch("sparse_sign", 9, None, nnz=3)) == (
-        "<sparse_sign sketch of shape (9, None), nnz=3, float64>"
+    assert repr(sketch("sparse_sign", 9, None, nnz=3, rng=0)) == (
+        "<sparse_sign sketch of shape (9, None), nnz=3, float64, key=db2cd7e7>"
     )
-    assert repr(make("leverage", 3, 5)) == "<leverage sketch of shape (3, 5), float64>"
+    assert repr(make("leverage", 3, 5)).startswith(
+        "<leverage sketch of shape (3, 5), float64, key="
+    )
     assert "adjoint of <srht" in repr(make("srht", 3, 5).adjoint())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reprs_of_sketches_with_other_seeds_differ(kind):
+    assert repr(make(kind, 3, 5)) != repr(make(kind, 3, 5, seed=4))
+    assert repr(make(kind, 3, 5)) == repr(make(kind, 3, 5))
+
+
+WRONG = [
+    {"m": 0},
+    {"m": -3},
+    {"m": 2.5},
+    {"m": "7"},
+    {"m": True},
+    {"n": -1},
+    {"n": 2.5},
+    {"n": 0},
+    {"dtype": "foo"},
+    {"dtype": 3},
+    {"options": {}},
+    {"options": None},
+    {"options": {"mystery": 1}},
+    {"tiles": {"key": [1.5, 2], "stream": 0}},
+    {"tiles": {"key": [1], "stream": 0}},
+    {"tiles": {"key": [1, 2], "stream": "a"}},
+    {"tiles": None},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_states_with_wrong_fields_are_refused(kind, wrong):
+    state = make(kind, 10, 50).to_state()
+    if wrong == {"options": state["options"]}:
+        pytest.skip("the kind has no options")
+    with pytest.raises(ValueError, match=" must "):
+        SketchOperator.from_state({**state, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "options"),
+    [
+        ("srht", {"m": 65}, {}),
+        ("srht", {"n": None}, {}),
+        ("srht", {}, {"replace": 1}),
+        ("srft", {"dtype": "float64"}, {}),
+        ("circulant", {"m": 51}, {}),
+        ("block_srht", {}, {"block": 1000}),
+        ("block_srht", {}, {"block": 8}),
+        ("gaussian_pooled", {}, {"block": 0}),
+        ("sparse_sign", {}, {"nnz": 11}),
+        ("sparse_sign", {}, {"nnz": 0}),
+        ("leverage", {}, {"rows": np.full(10, 50)}),
+        ("leverage", {}, {"rows": np.full(10, -1)}),
+        ("leverage", {}, {"rows": np.ones(10)}),
+        ("leverage", {}, {"rows": np.zeros(9, dtype="int64")}),
+        ("leverage", {}, {"weights": np.full(10, np.nan)}),
+        ("leverage", {}, {"weights": np.zeros(10)}),
+        ("leverage", {}, {"weights": np.ones(10, dtype="complex128")}),
+    ],
+)
+def test_states_whose_fields_do_not_fit_together_are_refused(kind, fields, options):
+    state = make(kind, 10, 50).to_state()
+    with pytest.raises(ValueError, match=" must "):
+        SketchOperator.from_state({**state, **fields, "options": {**state["options"], **options}})
+
+
+@pytest.mark.parametrize("kind", ["tensor_srht", "tensorsketch"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"n": 21},
+        {"dtype": "complex128"},
+        {"options": {"sizes": [4, 5.0]}},
+        {"options": {"sizes": []}},
+        {"options": {"sizes": 20}},
+        {"options": {"sizes": [-4, -5]}},
+    ],
+    ids=str,
+)
+def test_states_of_tensor_sketches_are_checked(kind, wrong):
+    state = tensor_sketch(kind, 3, [4, 5], rng=0).to_state()
+    with pytest.raises(ValueError, match=" must "):
+        SketchOperator.from_state({**state, **wrong})

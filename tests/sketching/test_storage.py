@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 
 from linalgkit.sketching import sketch
-from tests.sketching.kinds import TURNED, make
+from tests.sketching.kinds import TURNED, WHOLE, data, make
 
 MIB = 2**20
 TILE = 4 * MIB  # twice that of the entries
@@ -75,3 +75,55 @@ def test_sparse_data_cost_less_than_their_dense_form(kind):
     A = scipy.sparse.random_array((n, d), density=1e-3, rng=np.random.default_rng(0)).tocsr()
     S = make(kind, m, n)
     assert peak_of(lambda: S @ A) < n * d * 8 / 8
+
+
+def held_by(S, call: Callable[[object], object]) -> int:
+    """Return the bytes that a sketch still holds after a call."""
+    call(make(S.kind, *S.shape, dtype=S.dtype))
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    call(S)
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    return held
+
+
+def used(S) -> None:
+    """Use all that a sketch can do."""
+    (m, n), dtype = S.shape, S.dtype
+    X, Y = data(n, 2).astype(dtype), data(m, 2).astype(dtype)
+    _ = (
+        S @ X,
+        S.adjoint() @ Y,
+        S.apply_rows(X[:3], 5),
+        S.columns(3, 4),
+        S @ scipy.sparse.csr_array(X),
+    )
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WHOLE if kind != "leverage"])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("m", [20, 4000])
+def test_what_has_been_drawn_is_as_small_as_documented(kind, dtype, m):
+    n = 2**13
+    S = make(kind, m, n, dtype=dtype)
+    size = getattr(S, "n_padded", getattr(S, "length", n))
+    assert held_by(S, used) < 1.01 * (25 * size + 8 * m) + 20_000
+
+
+@pytest.mark.parametrize("kind", ["countsketch", "sparse_sign"])
+def test_sparse_kinds_keep_12_bytes_a_nonzero(kind):
+    n = 2**14
+    S = make(kind, 64, n)
+    assert held_by(S, used) < 12 * n * S.nnz + 2**19
+
+
+def test_block_srht_keeps_10_bytes_a_number_drawn():
+    n, m, block = 2**16, 64, 1024
+    S = sketch("block_srht", m, n, block=block, rng=0)
+
+    def drawn(S):
+        for k in range(n // block):
+            S._draw(k)
+
+    assert held_by(S, drawn) < 10 * (n // block) * (block + m)

@@ -12,7 +12,7 @@ import difflib
 import inspect
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -39,6 +39,23 @@ class Features(NamedTuple):
 
     n: int
     names: np.ndarray[Any, Any] | None
+
+
+def joint_features(mine: Features, theirs: Features) -> Features:
+    """Return the columns of two streams, or raise ValueError if both are named and differ."""
+    if mine.n != theirs.n:
+        return mine  # refused by the streams, with both lengths
+    if mine.names is None:
+        return theirs
+    if theirs.names is None:
+        return mine
+    for index, (a, b) in enumerate(zip(mine.names, theirs.names, strict=True)):
+        if a != b:
+            raise ValueError(
+                f"the names of the features must agree for a merge, got {a!r} and {b!r} for column "
+                f"{index}. Bring the columns to one order first."
+            )
+    return mine
 
 
 class EstimatorMixin:
@@ -320,11 +337,11 @@ class TransformerMixin(EstimatorMixin):
 # --------------------------------------------------------------------------------- helpers
 
 
-def as_array(X: Any) -> Any:
+def as_array(X: Any, name: str = "X") -> Any:
     """Return dataframes, lists of numbers and ``__array__`` objects as NumPy arrays.
 
     Arrays of a known library, sparse containers and chunked stores pass as they are (torch
-    tensors without their graph).
+    tensors without their graph). All else is refused under the name of the argument.
     """
     if isinstance(X, (list, tuple)):
         return np.asarray(X)
@@ -334,13 +351,16 @@ def as_array(X: Any) -> Any:
         return detached(X)
     if hasattr(X, "to_numpy"):
         return X.to_numpy()
-    return np.asarray(X) if hasattr(X, "__array__") else _refuse(X)
+    return np.asarray(X) if hasattr(X, "__array__") else _refuse(X, name)
 
 
-def _refuse(X: object) -> Any:
+def _refuse(X: object, name: str) -> Any:
+    way_out = "Convert it first, for instance with numpy.asarray."
+    if isinstance(X, Iterator):
+        way_out = "Join the blocks first, or take them in one by one with partial_fit."
     raise TypeError(
-        f"X must be an array, a dataframe or a list of rows, got {type(X).__name__}. "
-        "Convert it first, for instance with numpy.asarray."
+        f"{name} must be an array, a dataframe or a list of numbers, got {type(X).__name__}. "
+        f"{way_out}"
     )
 
 

@@ -39,7 +39,7 @@ class NotPositiveDefiniteError(ValueError):
 
 
 class SingularMatrixError(ValueError):
-    """A triangular system has a zero on its diagonal."""
+    """A matrix, or the sketch of one, has lost a rank that the answer needs."""
 
 
 # ----------------------------------------------------------------------- triangular systems

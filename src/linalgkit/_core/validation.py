@@ -340,11 +340,12 @@ def check_finite_block(block: Any, block_index: int | None = None, *, name: str 
         return
     if _all_finite(values, xp):
         return
-    row = first_bad_row(block)
     where = "" if block_index is None else f"block {block_index}, "
+    unit = "entry" if block.ndim == 1 else "row"
     raise ValueError(
-        f"{name} must not contain NaN or infinity, got one in {where}row {row} (counted from 0). "
-        "Remove or impute such rows and call again; the state is as it was."
+        f"{name} must not contain NaN or infinity, got one in {where}{unit} {first_bad_row(block)} "
+        f"(counted from 0). Remove or impute such {'entries' if unit == 'entry' else 'rows'} and "
+        "call again; nothing has been changed."
     )
 
 
@@ -361,15 +362,18 @@ def _all_finite(values: Array, xp: Namespace) -> bool:
 
 
 def first_bad_row(block: Any) -> int | None:
-    """Return the first row (from 0) that holds NaN or infinity, or None (slow: on errors only)."""
+    """Return the first row (from 0) that holds NaN or infinity, or None (slow: on errors only).
+
+    Entries of a vector count as rows.
+    """
     if is_sparse(block):
         entries = block.tocoo()
         xp, _ = namespace_of(entries.data)
-        rows = entries.coords[0][~xp.isfinite(entries.data)] if entries.ndim == 2 else [0]
+        rows = entries.coords[0][~xp.isfinite(entries.data)]
         return int(min(rows)) if len(rows) else None
     xp, _ = namespace_of(block)
     bad = ~xp.isfinite(block)
-    flags = xp.any(bad, axis=1) if bad.ndim == 2 else xp.reshape(xp.any(bad), (1,))
+    flags = bad if bad.ndim == 1 else xp.any(xp.reshape(bad, (bad.shape[0], -1)), axis=1)
     return int(xp.argmax(xp.astype(flags, xp.int32))) if bool(xp.any(flags)) else None
 
 

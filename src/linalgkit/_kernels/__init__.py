@@ -9,7 +9,7 @@ from linalgkit._kernels.gram import gram
 from linalgkit._kernels.hadamard import fwht, hadamard_blocks, hadamard_pool, hadamard_rows
 from linalgkit._kernels.ladder import ladder_solve
 from linalgkit._kernels.normal import normal_rows
-from linalgkit._kernels.residual import residual_product
+from linalgkit._kernels.residual import csr_residual_product, residual_product
 from linalgkit._kernels.sparse import (
     csr_normal_product,
     csr_normal_product_norms,
@@ -20,6 +20,7 @@ __all__ = [
     "Kernel",
     "csr_normal_product",
     "csr_normal_product_norms",
+    "csr_residual_product",
     "csr_row_norms_squared",
     "cupy_available",
     "fwht",

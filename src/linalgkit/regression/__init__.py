@@ -17,9 +17,10 @@ from linalgkit.regression._preconditioner import sketch_preconditioner
 from linalgkit.regression._regressor import SketchedRegressor
 from linalgkit.regression._size import sketch_size
 from linalgkit.regression._sketched import sketched_lstsq
-from linalgkit.regression._sketched_result import SketchedLstsqResult
+from linalgkit.regression._sketched_result import Contrast, SketchedLstsqResult
 
 __all__ = [
+    "Contrast",
     "KronLstsqResult",
     "LstsqResult",
     "SketchedLstsqResult",

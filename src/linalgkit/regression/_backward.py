@@ -11,6 +11,7 @@ from linalgkit._core.linalg import tsqr
 from linalgkit._core.random import PhiloxTiles, undone_on_error
 from linalgkit._core.scaling import silent
 from linalgkit._core.validation import check_choice, check_finite_block
+from linalgkit.regression._certificate import column_norms
 from linalgkit.regression._coordinates import alive_columns
 from linalgkit.regression._precondition import (
     SketchOptions,
@@ -84,8 +85,8 @@ def backward_error(
         If an argument is of a wrong kind, libraries are mixed, or `A` can be gone through once
         only.
     ValueError
-        If shapes do not fit, a number is out of its range, or the data or `x` hold NaN or
-        infinity.
+        If shapes do not fit, a number is out of its range, or the data, `x` or products with a
+        LinearOperator hold NaN or infinity.
 
     See Also
     --------
@@ -95,8 +96,9 @@ def backward_error(
     -----
     The residual and its product with ``A^H`` are computed in the widest float of the device, once:
     their rounding makes results below a roundoff of that float meaningless (they are then as small
-    as can be). The exact value is the root of a secular equation equivalent to the
-    smallest singular value in [2]_, without its cancellation.
+    as can be). Sums over rows are compensated, so that this holds for any number of rows; of a
+    LinearOperator the roundoff is that of its own products. The exact value is the root of a
+    secular equation equivalent to the smallest singular value in [2]_, without its cancellation.
 
     Cost: one pass for the residual; for the first two methods also ``2 n d^2`` flops for the
     triangular factor of `A` (of sparse matrices and operators by Cholesky QR). Two to four
@@ -127,13 +129,13 @@ def backward_error(
     eq = several_passes(A, b, weights=weights, alpha=alpha)
     m = checked_rows(m, eq)
     X = _checked_solution(x, eq)
-    with undone_on_error(rng):
+    with undone_on_error(rng), silent():
         options = SketchOptions("sparse_sign", m, PhiloxTiles(rng))
         try:
             errors = _errors(eq, X, method, options)
         except OutOfRangeError:
             safe = TallSystem(eq).safe_exponent()
-            errors = _errors(eq.rescaled(safe=safe), X, method, options)
+            errors = _errors(eq.rescaled(safe=safe, X=X), X, method, options)
     return eq.shape_k(errors)
 
 
@@ -160,13 +162,23 @@ def _errors(eq: Equations, X: Array, method: str, options: SketchOptions) -> lis
     system.measure_right_sides()
     R = _sketched_factor(system, options) if method == "sketched" else _factor(system, options)
     X = eq.in_units(system.xp.astype(X, system.dtype))
+    if eq.column_exponents is None:
+        _check_unknowns(X, system)
     state = system.evaluate(State(X, None, system.zeros(eq.d, eq.k)))
     return system.errors(R, state, system.units, exact=method == "exact")
 
 
+def _check_unknowns(X: Array, system: TallSystem) -> None:
+    """Raise where squares of the residual may overflow."""
+    if not max(column_norms(X, system.xp)) <= 2.0 ** system.safe_exponent():
+        raise OutOfRangeError
+
+
 def _factor(system: TallSystem, options: SketchOptions) -> Array:
     """Return `R` with ``R^H R = A^H A`` and the ridge."""
-    if not system.equations.is_dense:
+    # The factor of few rows is as large as they are.
+    is_wide = system.ridge() is None and system.length < system.d
+    if not (is_wide or system.equations.is_dense):
         solver = cholqr_solver(system, options, _TOLERANCE * system.roundoff)
         if solver is not None and solver.R is not None:
             return solver.R

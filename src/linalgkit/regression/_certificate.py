@@ -15,7 +15,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from linalgkit._core.array import Array, Namespace, is_complex, numpy_namespace, to_numpy
+from linalgkit._core.array import (
+    Array,
+    Namespace,
+    is_complex,
+    numpy_namespace,
+    real_dtype,
+    to_numpy,
+)
 from linalgkit._core.linalg import damped_r_factor, norm_fro, solve_triangular, svd_desc
 from linalgkit._core.scaling import silent
 
@@ -73,12 +80,14 @@ def backward_errors(
         Whether the exact value is computed; the estimate is never above it and never below
         half of it.
     less : list of float, optional
-        What is to be taken off the square of the damped norms (for a wide `A` with ridge).
+        Whose squares are to be taken off those of the damped norms (for a wide `A` with ridge).
     """
     dampings = point.dampings()
     norms = damped_norms(R, point.g, dampings, point.r_norms, xp, exact=exact)
     if less is not None:
-        norms = [math.sqrt(max(a * a - b, 0.0)) for a, b in zip(norms, less, strict=True)]
+        norms = [
+            math.sqrt(max(a - b, 0.0)) * math.sqrt(a + b) for a, b in zip(norms, less, strict=True)
+        ]
     found = []
     for norm, size, mu in zip(norms, point.sizes(), dampings, strict=True):
         # mu / ||A||_F itself is a backward error: that of changing A by a matrix of rank one.
@@ -123,41 +132,53 @@ def _by_svd(
     """
     host = numpy_namespace()
     _, s, Vh = svd_desc(R, xp)
-    h = host.abs(to_numpy(Vh @ g)).astype("float64") ** 2
-    squares = to_numpy(s).astype("float64") ** 2
+    parts = host.abs(to_numpy(Vh @ g)).astype("float64")
+    values = to_numpy(s).astype("float64")
     steps = _STEPS if exact else 1
-    return [
-        _root(squares, h[:, j], mu * mu, r, steps) if r and mu else 0.0
-        for j, (mu, r) in enumerate(zip(dampings, r_norms, strict=True))
-    ]
-
-
-def _root(squares: Array, h: Array, mu2: float, r: float, steps: int) -> float:
-    """Return ``sqrt(t / c)`` for the smallest root `t`; Newton's iterates increase towards it."""
-    c = mu2 / (r * r)
-    t = 0.0
     with silent():
-        if steps == 1:
-            return math.sqrt(float((h / (squares + mu2)).sum()))
-        for _ in range(steps):
-            gaps = squares + (mu2 - t)
-            terms = c * h / gaps
-            value, slope = float(terms.sum()), float((terms / gaps).sum())
-            if not slope < 1:
-                return r  # no root below mu^2
-            step = (value - t) / (1 - slope)
-            t += step
-            if t >= mu2:
-                return r
-            if not step > 1e-12 * t:
-                break
-    return math.sqrt(t / c)
+        return [
+            r * _root(values, parts[:, j] / r, mu, steps) if r and mu else 0.0
+            for j, (mu, r) in enumerate(zip(dampings, r_norms, strict=True))
+        ]
+
+
+def _root(s: Array, parts: Array, mu: float, steps: int) -> float:
+    """Return the square root of the smallest root ``t / mu^2``, at most 1, or of its first step.
+
+    ``parts`` are ``|v_j^H g| / ||r||``. Newton's iterates increase towards the root.
+    """
+    lengths = numpy_namespace().hypot(s, mu)
+    ratios, apart, near = parts / lengths, (s / lengths) ** 2, (mu / lengths) ** 2
+    if steps == 1:
+        return math.hypot(*ratios.tolist())
+    h, t = ratios**2, 0.0
+    for _ in range(steps):
+        gaps = apart + near * (1 - t)
+        value, slope = float((h / gaps).sum()), float((h * near / gaps**2).sum())
+        if not slope < 1:
+            return 1.0  # no root below mu^2
+        step = (value - t) / (1 - slope)
+        t += step
+        if t >= 1:
+            return 1.0
+        if not step > 1e-12 * t:
+            break
+    return math.sqrt(t)
 
 
 def column_norms(X: Array, xp: Namespace) -> list[float]:
-    """Return the 2-norm of each column as Python floats (one synchronisation)."""
-    squares = xp.sum(xp.real(xp.conj(X) * X) if is_complex(X, xp) else X * X, axis=0)
-    return [math.sqrt(value) for value in floats(squares)]
+    """Return the 2-norm of each column as Python floats, whatever their magnitudes.
+
+    One synchronisation, and two for each column whose squares overflow or vanish.
+    """
+    with silent():
+        squares = floats(xp.sum(xp.real(xp.conj(X) * X) if is_complex(X, xp) else X * X, axis=0))
+    limits = xp.finfo(real_dtype(xp, X.dtype))
+    least, most = float(limits.smallest_normal / limits.eps), float(limits.max)
+    return [
+        math.sqrt(value) if least < value <= most else norm_fro(X[:, j], xp)
+        for j, value in enumerate(squares)
+    ]
 
 
 def floats(values: Array) -> list[float]:

@@ -13,6 +13,7 @@ from linalgkit._core.array import (
     library_name,
     widest_float,
 )
+from linalgkit._core.estimator import as_array
 from linalgkit._core.operators import Operator
 from linalgkit._core.validation import check_finite_block, first_bad_row
 from linalgkit.regression._sources import Rows
@@ -42,6 +43,7 @@ def weights_message(found: int, expected: str) -> str:
 
 def checked_weights(weights: Any, rows: Rows) -> Array:
     """Return weights as a real array beside the rows."""
+    weights = as_array(weights, "weights")
     found = array_namespace(weights)
     if weights.ndim != 1:
         raise ValueError(f"weights must be 1-D, got shape {tuple(weights.shape)}.")

@@ -3,7 +3,7 @@
 One pass of matrix products, then corrections from the data themselves. Each correction shrinks
 the error by about ``roundoff * condition^2``, so that the driver serves condition numbers up to
 ``0.1 / sqrt(roundoff)`` (9e6 in double precision), with one to three corrections; beyond, it
-declines.
+declines. Its singular vectors are not corrected: they serve no truncation.
 """
 
 from __future__ import annotations

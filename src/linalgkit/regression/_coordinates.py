@@ -4,7 +4,6 @@ They come from the singular value decomposition of a sketch, split at its numeri
 
     basis = scaled_basis(system, sketched, tolerance)
     coordinates = leading(basis, system)            # M P with P = V diag(1 / s)
-    null = null_space(basis, system)                # what the equations leave open
 
 """
 
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from linalgkit._core.array import Array, matmul_h
-from linalgkit._core.linalg import qr_positive
 from linalgkit._core.operators import Operator
 from linalgkit.regression._certificate import floats
 from linalgkit.regression._precondition import Basis, Sketched, singular_basis
@@ -106,13 +104,6 @@ def alive_columns(system: System, sketched: Sketched) -> Array:
     return ones if sketched.dead is None else xp.where(sketched.dead, xp.zeros_like(ones), ones)
 
 
-def alive_mask(system: System, sketched: Sketched) -> Array | None:
-    """Return zeros for unknowns of columns of zeros and ones for others, (p, 1), or None."""
-    if system.is_wide or sketched.dead is None:
-        return None
-    return system.as_dtype(alive_columns(system, sketched))[:, None]
-
-
 def leading(basis: Basis, system: System) -> Coordinates:
     """Return ``P = V diag(1 / s)`` for the directions that are kept."""
     s = system.as_dtype(basis.values)
@@ -146,16 +137,3 @@ def whole_factor(R: Array, basis: Basis, system: System) -> Array:
     """Return the factor `R` of the kept directions with the rows of the others below it."""
     lost = system.as_dtype(basis.lost_values)[:, None] * basis.lost_rows
     return system.xp.concat([R, lost], axis=0)
-
-
-def null_space(basis: Basis, system: System) -> Array | None:
-    """Return an orthonormal basis of the directions that were left out, in comparable units.
-
-    None where there are none, and for wide problems, whose solutions have no part along them.
-    """
-    xp = system.xp
-    if system.is_wide or not basis.lost_values.shape[0]:
-        return None
-    Z = system.original(basis.lost_vectors)
-    largest = xp.max(xp.abs(Z), axis=0)
-    return qr_positive(Z / system.as_dtype(largest)[None, :], xp)[0]

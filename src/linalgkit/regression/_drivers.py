@@ -128,9 +128,13 @@ def _solver(driver: str, system: System, plan: Plan) -> Solver | None:
 
 
 def _truncated(system: System, solver: Solver, plan: Plan) -> Solver:
-    """Return a solver without small singular values, which a sketch alone does not know."""
+    """Return a solver without small singular values, from a factor as good as one of QR.
+
+    What is left out is never corrected by the data. Of the factor of a Gram matrix the singular
+    vectors would be wrong by the square of the condition, and a sketch does not know them.
+    """
     assert plan.rcond is not None
-    if solver.driver in ("spir", "lsmr"):
+    if solver.driver != "sketch_cholqr":
         if truncated(system, solver, _UNSURE * plan.rcond) is solver:
             return solver
         tolerance = _tolerance(system, plan)

@@ -29,9 +29,9 @@ from linalgkit._core.array import (
     real_dtype,
     to_numpy,
 )
-from linalgkit._core.scaling import ldexp_float, scale_exponent
+from linalgkit._core.scaling import ldexp_float, scale_exponent, silent
 from linalgkit._core.validation import check_bool, check_float
-from linalgkit.regression._scaled import maxima, times_powers
+from linalgkit.regression._scaled import maxima, times_outer_powers, times_powers
 
 Product = Callable[[Array], Array]
 
@@ -178,12 +178,16 @@ def check_level(level: float, simultaneous: bool, n_numbers: int) -> float:
     return (1.0 - level) / (n_numbers if check_bool("simultaneous", simultaneous) else 1)
 
 
-def around(centre: Array, half_width: Array, xp: Namespace) -> tuple[Array, Array]:
-    """Return both ends; of complex numbers, those of the real and the imaginary part."""
-    reach = xp.astype(half_width, real_dtype(xp, centre.dtype), copy=False)
-    if is_complex(centre, xp):
-        reach = xp.astype(reach, centre.dtype) * (1 + 1j)
-    return centre - reach, centre + reach
+def around(centre: Array, stderr: Array, xp: Namespace, factor: float = 1.0) -> tuple[Array, Array]:
+    """Return ``centre -+ factor * stderr``; of complex numbers, so for both parts.
+
+    An end beyond the largest number is infinity.
+    """
+    with silent():
+        reach = xp.astype(factor * stderr, real_dtype(xp, centre.dtype), copy=False)
+        if is_complex(centre, xp):
+            reach = xp.astype(reach, centre.dtype) * (1 + 1j)
+        return centre - reach, centre + reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,8 +263,9 @@ class Spread:
         """Return ``lengths * 2**exponents`` times the scale of each right side, (q, k)."""
         xp = self.xp
         wide = xp.asarray(list(scales), dtype=lengths.dtype, device=device(lengths))
-        product = times_row_powers(lengths[:, None] * wide[None, :], exponents, xp)
-        return times_powers(product, self.side_exponents, xp)
+        products = lengths[:, None] * wide[None, :]
+        with silent():  # what overflows is refused where answers get their form
+            return times_outer_powers(products, exponents, self.side_exponents, xp)
 
 
 def row_lengths(T: Array, xp: Namespace) -> tuple[Array, list[int]]:

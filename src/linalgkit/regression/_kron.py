@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from linalgkit._core.array import Array, array_namespace, device, eps, is_complex_dtype
@@ -31,6 +31,7 @@ from linalgkit.regression._kron_exact import (
     stewart_bound,
 )
 from linalgkit.regression._reduced import Reduced, solve_reduced
+from linalgkit.regression._ridge_law import with_plain_ridge
 from linalgkit.regression._size import default_size
 from linalgkit.regression._sketched_result import Form, SketchedLstsqResult
 from linalgkit.sketching import tensor_sketch
@@ -51,9 +52,10 @@ class KronLstsqResult:
         where it was flat; with several right sides one axis more, (k,). Of minimum norm where the
         rank is deficient.
     residual_norm : float or array (k,)
-        ``||A x - b||_2``; with a sketch, its estimate (ridge rows included).
+        ``||A x - b||_2`` without the ridge; with a sketch, its estimate.
     rank : int
-        Product of the numerical ranks of the factors.
+        Product of the numerical ranks of the factors, in which a ridge does not count; with a
+        sketch, the rank of the sketched equations, in which it does.
     condition : float
         Product of the ratios of their extreme singular values that count, after columns have
         been brought to unit norm where the rank is full and there is no ridge.
@@ -62,7 +64,8 @@ class KronLstsqResult:
     m : int
         Rows of the sketch; those of `A` where there was none.
     status : str
-        ``"exact"``, ``"sketched"`` or ``"rank_deficient"``.
+        ``"exact"``, ``"sketched"``, or ``"rank_deficient"`` where the rank is below the number of
+        unknowns, without a ridge or with one below rounding in the sketched equations.
     sketched : SketchedLstsqResult or None
         With ``method="tensor_srht"`` what the sketch tells, unknowns in C order: standard errors,
         intervals, bounds.
@@ -151,7 +154,7 @@ def kron_lstsq(
         done with `m` rows only.
     alpha : float, default 0.0
         Weight of ``||x||^2``, in the squared unit of the product. A sketch leaves the rows
-        ``sqrt(alpha) I`` unsketched.
+        ``sqrt(alpha) I`` unsketched, which is more accurate; intervals are then rather too wide.
     m : int, optional
         Rows of the sketch, at least one more than there are unknowns; ``max(16 d, d + 100)`` for
         ``d = d1 ... dq`` by default. None with ``method="exact"``.
@@ -262,10 +265,11 @@ def _sketched(eq: KronEquations, alpha: float, m: int, rng: Any) -> KronLstsqRes
     for attempt in range(_ATTEMPTS):
         if m >= eq.n:
             return _exact(eq, alpha)
-        taken = _tensor_sketch(eq, alpha, m, generator)
-        small = solve_reduced(taken.SA, taken.SB, eps(eq.xp, eq.dtype), xp=eq.xp)
+        taken = _tensor_sketch(eq, m, generator)
+        rows = _with_ridge(eq, taken, alpha)
+        small = solve_reduced(*rows, eps(eq.xp, eq.dtype), xp=eq.xp)
         if small.rank >= rank:
-            return _answer(eq, taken, small)
+            return _answer(eq, taken, small, alpha)
         generator = as_generator(rng) if attempt == 0 else generator
         m *= 2
     raise SingularMatrixError(
@@ -274,24 +278,37 @@ def _sketched(eq: KronEquations, alpha: float, m: int, rng: Any) -> KronLstsqRes
     )
 
 
-def _tensor_sketch(eq: KronEquations, alpha: float, m: int, rng: Any) -> Taken:
-    """Return the sketched equations, and below them the rows of the ridge."""
+def _tensor_sketch(eq: KronEquations, m: int, rng: Any) -> Taken:
+    """Return the sketched equations."""
     xp = eq.xp
     sizes = [int(A.shape[0]) for A in eq.factors]
     S = tensor_sketch("tensor_srht", m, sizes, rng=rng)
     SA, SB = S.apply_kron(eq.factors), S.apply_vec(eq.B)
     norms = column_norms(xp.reshape(eq.B, (-1, eq.k)), xp)
-    if alpha > 0:
-        identity = xp.eye(eq.d, dtype=SA.dtype, device=device(SA))
-        zeros = xp.zeros((eq.d, eq.k), dtype=SB.dtype, device=device(SB))
-        SA = xp.concat([SA, math.sqrt(alpha) * identity], axis=0)
-        SB = xp.concat([SB, zeros], axis=0)
     return Taken(S, SA, SB, norms, eq.n, 0)
 
 
-def _answer(eq: KronEquations, taken: Taken, small: Reduced) -> KronLstsqResult:
+def _with_ridge(eq: KronEquations, taken: Taken, alpha: float) -> tuple[Array, Array]:
+    """Return sketched equations, and below them the rows of the ridge."""
+    xp, SA, SB = eq.xp, taken.SA, taken.SB
+    if alpha == 0:
+        return SA, SB
+    identity = xp.eye(eq.d, dtype=SA.dtype, device=device(SA))
+    zeros = xp.zeros((eq.d, eq.k), dtype=SB.dtype, device=device(SB))
+    below = xp.concat([SA, math.sqrt(alpha) * identity], axis=0)
+    return below, xp.concat([SB, zeros], axis=0)
+
+
+def _answer(eq: KronEquations, taken: Taken, small: Reduced, alpha: float) -> KronLstsqResult:
     status = "sketched" if small.rank == eq.d else "rank_deficient"
-    result = sketched_result(small, taken, _DELTA, form_of(eq), status)
+    form = form_of(eq)
+    if alpha > 0:
+        small, misfits = with_plain_ridge(small, taken.SA, taken.SB, alpha)
+    result = sketched_result(small, taken, _DELTA, form, status)
+    if alpha > 0:
+        factor = math.sqrt(taken.S.m / max(1, taken.S.m - small.rank))
+        norms = form.each_side([factor * misfit for misfit in misfits], small.spread.X)
+        result = replace(result, residual_norm=norms)
     return KronLstsqResult(
         x=_shaped(eq, result.x),
         residual_norm=result.residual_norm,

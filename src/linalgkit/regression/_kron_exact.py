@@ -29,7 +29,7 @@ from linalgkit._core.array import (
     working_dtype,
 )
 from linalgkit._core.linalg import svd_desc
-from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, norm_fro, scale_exponent
+from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, norm_fro, scale_exponent, silent
 from linalgkit._core.validation import check_array_2d, check_finite_block
 from linalgkit.regression._intervals import column_norms
 from linalgkit.regression._reduced import rank_tolerance
@@ -174,11 +174,13 @@ def solve_exactly(eq: KronEquations, alpha: float) -> Solved:
     if alpha > 0:
         Z, lost = _filtered(Z, parts, alpha, xp)
         residuals = list(map(math.hypot, outside, lost))
-        X = mode_products(Z, [part.inverse for part in parts], xp)
+        inverses = [part.inverse for part in parts]
     else:
         residuals = outside
-        X = mode_products(Z, [_divided(part, xp) for part in parts], xp)
-    _check_unknowns(X, xp)
+        inverses = [_divided(part, xp) for part in parts]
+    with silent():
+        X = mode_products(Z, inverses, xp)
+        _check_unknowns(xp.astype(X, eq.dtype, copy=False), xp)
     # Digits cancel in the difference of two squared norms that are nearly equal.
     threshold = eps(xp, eq.dtype) ** 0.125
     if any(small < threshold * whole for small, whole in zip(residuals, norms, strict=True)):
@@ -307,7 +309,7 @@ def _check_unknowns(X: Array, xp: Namespace) -> None:
     if not bool(xp.all(xp.isfinite(X))):
         raise ValueError(
             "factors must be of a size for which the unknowns are finite numbers, got unknowns "
-            "that overflow. Divide the factors, or B, by a power of two first."
+            "that overflow. Multiply the factors, or divide B, by a power of two first."
         )
 
 

@@ -53,7 +53,8 @@ class LsmrSolver(PreconditionedSolver):
             return max(bounds) <= self.target
 
         forward, backward = products(system, self.reduce, self.expand)
-        h, count, _ = lsmr(forward, backward, stacked(system, state), is_done, MOST_ITERATIONS)
+        B, gradient = stacked(system, state), self.reduce(state.gradient)
+        h, count, _ = lsmr(forward, backward, B, is_done, MOST_ITERATIONS, gradient)
         self.n_iterations += count
         return self.expand(h)
 
@@ -94,14 +95,15 @@ class PlainLsmrSolver(Solver):
         """Return the least-squares correction of the residual."""
         if system.is_wide:
             forward, backward = wide_products(system)
-            B = state.gradient
+            B, gradient = state.gradient, None
             is_done: IsDone = self._has_settled
         else:
             scale = system.as_dtype(self._scale)[:, None]
             forward, backward = products(system, lambda g: scale * g, lambda h: scale * h)
-            B, is_done = stacked(system, state), self._small_gradient(state)
+            B, gradient = stacked(system, state), scale * state.gradient
+            is_done = self._small_gradient(state)
         most = min(_MOST_PLAIN, 4 * system.size + MOST_ITERATIONS)
-        h, count, self.condition = lsmr(forward, backward, B, is_done, most)
+        h, count, self.condition = lsmr(forward, backward, B, is_done, most, gradient)
         self.n_iterations += count
         return h if system.is_wide else scale * h
 
@@ -228,14 +230,17 @@ class _Recursion:
 # 1. Right sides are iterated together, with scalars for each.
 # 2. A vector that vanishes stops its own right side only: quotients by zero are taken as zero.
 # 3. The caller decides when to stop, from the length of the step and ||A^H r||.
+# 4. The caller may know A^H B better than the product: beside a residual it is small, and what
+#    counts are its digits, where those of the later products need only be relative ones.
 def lsmr(
     forward: Product,
     backward: Product,
     B: Array,
     is_done: IsDone,
     most: int,
+    gradient: Array | None = None,
 ) -> tuple[Array, int, float]:
-    """Solve ``min ||A H - B||`` from products with `A` and its adjoint.
+    """Solve ``min ||A H - B||`` from products with `A` and its adjoint, and perhaps ``A^H B``.
 
     Returns
     -------
@@ -248,7 +253,8 @@ def lsmr(
     """
     xp = array_namespace(B)
     U, beta = _unit(B, xp)
-    V, alpha = _unit(backward(U), xp)
+    first = backward(U) if gradient is None else _times(gradient, _inverse(beta, xp), xp)
+    V, alpha = _unit(first, xp)
     ones, zeros = xp.ones_like(beta), xp.zeros_like(beta)
     at = _Recursion(alpha, alpha * beta, ones, ones, ones, zeros)
     direction, turned, H = V, xp.zeros_like(V), xp.zeros_like(V)
@@ -295,7 +301,12 @@ def _norms(X: Array, xp: Namespace) -> Array:
 def _unit(X: Array, xp: Namespace) -> tuple[Array, Array]:
     """Return the columns at unit length, zero ones as they are, and their norms."""
     norms = _norms(X, xp)
-    return _times(X, _divided(xp.ones_like(norms), norms, xp), xp), norms
+    return _times(X, _inverse(norms, xp), xp), norms
+
+
+def _inverse(norms: Array, xp: Namespace) -> Array:
+    """Return the inverse numbers, 0 of 0."""
+    return _divided(xp.ones_like(norms), norms, xp)
 
 
 def _times(X: Array, factors: Array, xp: Namespace) -> Array:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from linalgkit._core.array import Array
 from linalgkit._core.capabilities import capability
 from linalgkit._core.random import PhiloxTiles, undone_on_error
-from linalgkit._core.scaling import ldexp_float
+from linalgkit._core.scaling import ldexp_float, silent
 from linalgkit._core.validation import AccuracyWarning, check_choice, check_float
+from linalgkit.regression._certificate import column_norms
 from linalgkit.regression._drivers import DRIVERS, Plan, roundoff, solve
 from linalgkit.regression._precondition import SketchOptions
 from linalgkit.regression._problem import checked_rows, several_passes
+from linalgkit.regression._scaled import finite_as
 from linalgkit.regression._solver import ROUNDING, Solved, certified
 from linalgkit.regression._system import System
 from linalgkit.sketching._factory import KINDS
@@ -35,7 +37,8 @@ class LstsqResult:
         The solution, in the joint precision of `A` and `b`; of minimum norm where it is not
         unique.
     rank : int
-        Numerical rank of `A`, weighted; ``min(n, d)`` with a ridge.
+        Numerical rank of `A`, weighted; with a ridge ``min(n, d)``, unless `alpha` is so small
+        that its rows are below rounding beside those of `A`.
     condition : float
         2-norm condition number of `A` with columns (for ``n < d`` rows) of unit length, on the
         `rank` directions that count. From a sketch for ``"spir"`` and ``"lsmr"``, hence within a
@@ -46,15 +49,16 @@ class LstsqResult:
         exactly. Computed from `x` as returned, by the estimate of Karlson and Walden, which is
         never above it and never below half of it, up to a roundoff; by its exact value where
         that is above 1e-4. Below ten roundoffs no algorithm of this precision could do much
-        better.
+        better. The roundoff does not grow with the number of rows, whose sums are compensated; of
+        a LinearOperator it is that of its own products.
     residual_norm : float or array (k,)
-        ``||b - A x||_2``, weighted, without the ridge.
+        ``||b - A x||_2``, weighted, without the ridge; infinity where no float holds it.
     iterations : int
         Corrections from the data, or iterations of the inner solver.
     driver : str
         The driver that gave the answer.
     status : str
-        ``"converged"``; ``"rank_deficient"`` where the data leave a direction open;
+        ``"converged"``; ``"rank_deficient"`` where the rank is below both sides of `A`;
         ``"inaccurate"`` where `backward_error` is above ten roundoffs (an explicit `rcond`
         apart). The last two come with an :class:`~linalgkit.AccuracyWarning`.
     """
@@ -127,8 +131,8 @@ def lstsq(
         If an argument is of a wrong kind, libraries are mixed, or `A` is an iterator that can be
         gone through once only.
     ValueError
-        If shapes do not fit, a number is out of its range, the data hold NaN or infinity, or
-        `driver` or `sketch` is unknown.
+        If shapes do not fit, a number is out of its range, the data or products with a
+        LinearOperator hold NaN or infinity, `driver` or `sketch` is unknown, or `x` would overflow.
 
     Warns
     -----
@@ -154,6 +158,9 @@ def lstsq(
 
     For ``n < d`` there are only "cholesky", "sketch_cholqr" (which "spir" and "lsmr" stand for,
     too) and LSMR itself; the first two make the solution as Q times a vector, where M = Q R.
+
+    Where `rcond` leaves out a direction that the data determine, or nearly does, "sketch_cholqr"
+    stands for every driver: singular vectors need a factor as accurate as one of QR.
 
     Every driver is followed by corrections from the true residual until the backward error is
     below half a roundoff or no longer halves, at most 8. Where it stays above ten roundoffs
@@ -210,25 +217,46 @@ def lstsq(
     rcond = None if rcond is None else check_float("rcond", rcond, 0.0, 1.0, high_open=True)
     eq = several_passes(A, b, weights=weights, alpha=alpha)
     m = checked_rows(m, eq)
-    with undone_on_error(rng):
+    with undone_on_error(rng), silent():  # whatever overflows is judged by what comes of it
         plan = Plan(driver, SketchOptions(sketch, m, PhiloxTiles(rng)), rcond)
         solved, system = solve(eq, plan)
-    return _result(solved, system, plan)
+        returned = _rounded(solved, system)
+    return _result(solved, returned, system, plan)
 
 
-def _result(solved: Solved, system: System, plan: Plan) -> LstsqResult:
-    """Return the result in the caller's units and precision, and warn where it is weak."""
+class _Returned(NamedTuple):
+    """The unknowns as they are returned, and what is true of them.
+
+    Attributes
+    ----------
+    X : array (d, k)
+        In the caller's units and precision.
+    errors, residual_norms : list of float
+        As in :class:`Solved` and its state.
+    moved : float
+        What rounding has changed, relative to the unknowns: more than a roundoff where they are
+        near the smallest numbers.
+    """
+
+    X: Array
+    errors: list[float]
+    residual_norms: list[float]
+    moved: float = 0.0
+
+
+def _result(solved: Solved, returned: _Returned, system: System, plan: Plan) -> LstsqResult:
+    """Return the result, and warn where it is weak."""
     eq, solver = system.equations, solved.solver
-    X, errors, norms = _rounded(solved, system)
-    status = _status(solved, system, plan, max(errors))
-    _warn(status, system, solver.rank, max(errors))
+    status = _status(solved, returned, system, plan)
+    _warn(status, system, solver.rank, returned)
     units = eq.b_exponents or [0] * eq.k
-    residuals = [ldexp_float(norm, e) for norm, e in zip(norms, units, strict=True)]
+    pairs = zip(returned.residual_norms, units, strict=True)
+    residuals = [ldexp_float(norm, e) for norm, e in pairs]
     return LstsqResult(
-        x=eq.shape_x(X),
+        x=eq.shape_x(returned.X),
         rank=solver.rank,
         condition=solver.condition,
-        backward_error=eq.shape_k(errors),
+        backward_error=eq.shape_k(returned.errors),
         residual_norm=eq.shape_k(residuals),
         iterations=solver.n_iterations,
         driver=solver.driver,
@@ -236,37 +264,60 @@ def _result(solved: Solved, system: System, plan: Plan) -> LstsqResult:
     )
 
 
-def _rounded(solved: Solved, system: System) -> tuple[Array, list[float], list[float]]:
-    """Return the unknowns in the caller's precision, and what is true of them when rounded."""
+def _rounded(solved: Solved, system: System) -> _Returned:
+    """Return the unknowns in the caller's units and precision, judged as they are then.
+
+    Powers of two change nothing unless the smallest numbers are met.
+    """
     eq, state, xp = system.equations, solved.state, system.xp
-    if eq.dtype == system.dtype:
-        return eq.unscaled(state.X), solved.errors, state.residual_norms
-    X = xp.astype(state.X, eq.dtype)
-    state = system.rounded(state, system.as_dtype(X))
-    return eq.unscaled(X), certified(system, solved.solver, state), state.residual_norms
+    X = finite_as(eq.unscaled(state.X), eq.dtype, "x", xp)
+    if not eq.is_scaled and eq.dtype == system.dtype:
+        return _Returned(X, solved.errors, state.residual_norms)
+    back = eq.in_units(system.as_dtype(X))
+    changes = column_norms(back - state.X, xp)
+    if not any(changes):
+        return _Returned(X, solved.errors, state.residual_norms)
+    pairs = zip(changes, column_norms(state.X, xp), strict=True)
+    moved = max(change / size if size else 0.0 for change, size in pairs)
+    state = system.rounded(state, back)
+    return _Returned(X, certified(system, solved.solver, state), state.residual_norms, moved)
 
 
-def _status(solved: Solved, system: System, plan: Plan, worst: float) -> str:
+def _status(solved: Solved, returned: _Returned, system: System, plan: Plan) -> str:
     """Return the word for an answer."""
+    limit = _limit(system)
     if solved.solver.is_truncated:
-        return "converged" if solved.is_converged else "inaccurate"
-    if not worst <= ROUNDING / 2 * roundoff(system):
+        return "converged" if solved.is_converged and returned.moved <= limit else "inaccurate"
+    if not max(returned.errors) <= limit:
         return "inaccurate"
     is_deficient = solved.solver.rank < system.size and plan.rcond is None
     return "rank_deficient" if is_deficient else "converged"
 
 
-def _warn(status: str, system: System, rank: int, worst: float) -> None:
-    eq = system.equations
+def _limit(system: System) -> float:
+    """Return the backward error up to which an answer counts as accurate."""
+    return ROUNDING / 2 * roundoff(system)
+
+
+def _warn(status: str, system: System, rank: int, returned: _Returned) -> None:
+    eq, limit = system.equations, _limit(system)
     if status == "rank_deficient":
+        what, way_out = "", "alpha > 0 for a ridge"
+        if eq.alpha:
+            what, way_out = f" with alpha={eq.alpha:.1e}", "a larger alpha"
         text = (
-            f"A of shape ({eq.n}, {eq.d}) has numerical rank {rank}: x is the solution of minimum "
-            "norm. Pass alpha > 0 for a ridge, or rcond to state what counts as zero."
+            f"A of shape ({eq.n}, {eq.d}){what} has numerical rank {rank}: x is the solution of "
+            f"minimum norm. Pass {way_out}, or rcond to state what counts as zero."
         )
         warnings.warn(text, AccuracyWarning, stacklevel=4)
     elif status == "inaccurate":
+        way_out = (
+            "x is too small for its digits: divide A, or multiply b, by a power of two"
+            if returned.moved > limit
+            else "Try another driver, or a larger m"
+        )
         text = (
-            f"the backward error is {worst:.1e} ||A||_F, above ten roundoffs "
-            f"({ROUNDING / 2 * roundoff(system):.1e}). Try another driver, or a larger m."
+            f"the backward error is {max(returned.errors):.1e} ||A||_F, above ten roundoffs "
+            f"({limit:.1e}). {way_out}."
         )
         warnings.warn(text, AccuracyWarning, stacklevel=4)

@@ -109,9 +109,8 @@ def take_sketch(
     if is_whole:
         rows, right = _all_rows(system), None
     else:
-        S = sketch(
-            options.kind, m, system.length, nnz=min(nnz, m), rng=options.tiles.generator(m, 0)
-        )
+        sparsity = min(nnz, m) if options.kind == "sparse_sign" else None
+        S = sketch(options.kind, m, system.length, nnz=sparsity, rng=options.tiles.generator(m, 0))
         rows = _applied(system, S)
         right = _sketched_right(system, S, rows) if with_right else None
     norms, dead = _column_norms(system, rows)

@@ -14,10 +14,8 @@ from linalgkit._core.array import Array, matmul_h
 from linalgkit.regression._certificate import floats
 from linalgkit.regression._coordinates import (
     alive_columns,
-    alive_mask,
     is_confirmed,
     leading,
-    null_space,
     scaled_basis,
     whole_factor,
 )
@@ -29,6 +27,7 @@ from linalgkit.regression._precondition import (
     default_rows,
     take_sketch,
 )
+from linalgkit.regression._shortest import shortest
 from linalgkit.regression._solver import Solver
 from linalgkit.regression._system import State
 from linalgkit.regression._tall import TallSystem
@@ -65,7 +64,7 @@ class PreconditionedSolver(Solver):
         units = system.units_of(sketched.scale)
         super().__init__(R, units, basis.rank, condition)
         self.system, self.target = system, target
-        self.null, self.alive = null_space(basis, system), alive_mask(system, sketched)
+        self.shorten = shortest(system, sketched, basis)
         self.reduce, self.expand = coordinates.reduce, coordinates.expand
         self._inverse = coordinates.inverse
         self._right = sketched.right
@@ -76,7 +75,8 @@ class PreconditionedSolver(Solver):
         if right is None:
             return system.origin()
         system.measure_right_sides()
-        start = State(self.expand(self.reduce(right)), None, right)
+        origin = State(system.zeros(system.d, system.k), None, right)
+        start = self.moved(system, origin, self.expand(self.reduce(right)))
         return system.evaluate(start, keep=self.keeps_residual)
 
     def kept(self, g: Array) -> Array:

@@ -38,8 +38,10 @@ from linalgkit.regression._scaled import (
     as_block,
     column_maxima,
     maxima,
+    product_exponents,
     scale_columns,
     scale_rows,
+    times_outer_powers,
     times_powers,
 )
 from linalgkit.regression._sources import Rows, find_rows
@@ -274,7 +276,7 @@ class Equations:
 
     # ----------------------------------------------------------------------------- scale
 
-    def rescaled(self, *, safe: int, one_unit: bool = False) -> Equations:
+    def rescaled(self, *, safe: int, one_unit: bool = False, X: Array | None = None) -> Equations:
         """Return equations whose squares stay in range, in other units where need be.
 
         The unknowns of the scaled equations are ``x[i, j] * 2**(a[i] - b[j])`` with the
@@ -287,15 +289,28 @@ class Equations:
             Columns whose largest entry is between ``2**-safe`` and ``2**safe`` stay as they are.
         one_unit : bool, default False
             Whether all columns of `A` get the same unit.
+        X : array (d, k), optional
+            Unknowns whose products with `A` shall stay in range, too.
+
+        Raises
+        ------
+        ValueError
+            If products with a matrix-free `A` are not finite.
         """
         largest_a, largest_b = self._largest_entries()
+        if not all(map(math.isfinite, largest_a)):
+            raise ValueError("products with A must be finite, got NaN or infinity in one.")
         root = math.sqrt(self.alpha)
         units = [scale_exponent(max(a, root)) for a in largest_a]
         if one_unit:
             units = [scale_exponent(max(*largest_a, root))] * self.d
+        sides = [scale_exponent(b) for b in largest_b]
+        if X is not None:
+            pairs = zip(sides, largest_b, product_exponents(X, units), strict=True)
+            sides = [e if x is None else max(e, x) if b else x for e, b, x in pairs]
         scaled = copy.copy(self)
         scaled.column_exponents = [e if abs(e) > safe else 0 for e in units]
-        scaled.b_exponents = [e if abs(e) > safe else 0 for e in map(scale_exponent, largest_b)]
+        scaled.b_exponents = [e if abs(e) > safe else 0 for e in sides]
         return scaled
 
     def _largest_entries(self) -> tuple[list[float], list[float]]:
@@ -318,9 +333,8 @@ class Equations:
         if not self.is_scaled:
             return X
         columns, sides = self.column_exponents or [], self.b_exponents or []
-        flat = self.xp.reshape(X, (1, -1))
-        exponents = [sign * (b - a) for a in columns for b in sides]
-        return self.xp.reshape(times_powers(flat, exponents, self.xp), (self.d, self.k))
+        rows, sides = [-sign * e for e in columns], [sign * e for e in sides]
+        return times_outer_powers(X, rows, sides, self.xp)
 
     # --------------------------------------------------------------------------- answers
 

@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 from linalgkit._core.array import Array, Namespace, adjoint, device, to_numpy, widest_dtype
 from linalgkit._core.linalg import matmul_h, svd_desc
-from linalgkit._core.scaling import scale_exponent
+from linalgkit._core.scaling import scale_exponent, silent
 from linalgkit.regression._intervals import Spread, column_norms, row_lengths, times_row_powers
-from linalgkit.regression._scaled import maxima, times_powers
+from linalgkit.regression._scaled import finite_as, maxima, times_outer_powers, times_powers
+
+_LARGEST_INVERSE = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,8 @@ class Reduced:
     null : array (d, q) or None
         Where the rank is deficient: vectors that `M`, its columns divided by their norms, maps
         to zero up to rounding, each divided by these norms. Those of zero columns come last.
+    null_exponent : int
+        They are in units of two to this power, 0 unless columns are of the smallest numbers.
     n_zero : int
         Columns of zeros.
     """
@@ -48,6 +52,7 @@ class Reduced:
     condition: float
     null: Array | None
     n_zero: int
+    null_exponent: int = 0
 
 
 class _Solved(NamedTuple):
@@ -102,7 +107,8 @@ def solve_reduced(M: Array, B: Array, roundoff: float, *, xp: Namespace) -> Redu
     Raises
     ------
     ValueError
-        If `M` or `B` is not finite, which finite data can cause near the end of their range.
+        If `M` or `B` is not finite, which finite data can cause near the end of their range, or
+        `X` would overflow.
 
     Notes
     -----
@@ -123,14 +129,16 @@ def solve_reduced(M: Array, B: Array, roundoff: float, *, xp: Namespace) -> Redu
     R, more = _unit_columns(R, "A", xp)
     exponents = [a + b for a, b in zip(exponents, more, strict=True)]
     solved = _solve_columns(R, C, exponents, full, roundoff, xp)
-    X = times_powers(solved.X, side_exponents, xp)
-    X = times_row_powers(X, [-a for a in solved.exponents], xp)
+    with silent():
+        X = times_outer_powers(solved.X, [-a for a in solved.exponents], side_exponents, xp)
+    X = finite_as(X, wide, "x", xp)
     ones = (1.0,) * len(side_exponents)
     units = tuple(solved.exponents), ones, tuple(side_exponents)
     null = solved.null if solved.null.shape[1] else None
     n_zero = len(lengths) - len(full)
     spread = Spread(X, solved.F, *units)
-    return Reduced(spread, tuple(misfits), solved.rank, solved.condition, null, n_zero)
+    exponent = 0 if null is None else _null_exponent([exponents[j] for j in full])
+    return Reduced(spread, tuple(misfits), solved.rank, solved.condition, null, n_zero, exponent)
 
 
 def _solve_columns(
@@ -168,7 +176,8 @@ def _solve(R: Array, C: Array, exponents: list[int], roundoff: float, xp: Namesp
     inverse = 1.0 / lengths[:, None]
     if solved.rank == d:
         return solved._replace(X=inverse * solved.X, F=inverse * solved.F)
-    null = times_row_powers(inverse * solved.null, [-a for a in exponents], xp)
+    unit = _null_exponent(exponents)
+    null = times_row_powers(inverse * solved.null, [-a - unit for a in exponents], xp)
     most = max(exponents)
     R = times_powers(R, [a - most for a in exponents], xp)
     return _by_singular_values(R, C, [most] * d, roundoff, xp)._replace(null=null)
@@ -185,6 +194,11 @@ def _by_singular_values(
     F = V[:, :rank] / xp.astype(s[:rank], R.dtype, copy=False)[None, :]
     X = F @ matmul_h(U[:, :rank], C, xp)
     return _Solved(X, F, rank, values[0] / values[rank - 1], V[:, rank:], exponents)
+
+
+def _null_exponent(exponents: list[int]) -> int:
+    """Return the unit in which vectors divided by columns of such sizes do not overflow."""
+    return max(0, max(-a for a in exponents) - _LARGEST_INVERSE) if exponents else 0
 
 
 # ------------------------------------------------------------------------------- columns

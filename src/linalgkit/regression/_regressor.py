@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any, Self
 
 from linalgkit._core.array import (
@@ -24,8 +25,8 @@ from linalgkit._core.array import (
     library_of,
 )
 from linalgkit._core.capabilities import capability
-from linalgkit._core.estimator import Features
-from linalgkit._core.random import undone_on_error
+from linalgkit._core.estimator import Features, joint_features
+from linalgkit._core.random import PhiloxTiles, undone_on_error
 from linalgkit._core.state import State, Stateful
 from linalgkit._core.streams import row_blocks
 from linalgkit.regression._predictions import LinearPredictions
@@ -33,6 +34,7 @@ from linalgkit.regression._stream import (
     RegressionStream,
     StreamOptions,
     check_same_options,
+    checked_start,
 )
 from linalgkit.regression._targets import (
     as_targets,
@@ -204,11 +206,11 @@ class SketchedRegressor(LinearPredictions, Stateful):
                     stream = self._started(block, part)
                 stream.push(block, part, start, each, index)
                 start = stop
-        if stream is None or start != targets.shape[0]:
-            raise ValueError(
-                f"y must have as many rows as X, got {targets.shape[0]} for {start}: inconsistent "
-                "numbers of samples."
-            )
+            if stream is None or start != targets.shape[0]:
+                raise ValueError(
+                    f"y must have as many rows as X, got {targets.shape[0]} for {start}: "
+                    "inconsistent numbers of samples."
+                )
         self._take(stream, features, index + 1)
         return self
 
@@ -240,6 +242,8 @@ class SketchedRegressor(LinearPredictions, Stateful):
         block, features = self._check_features(X, reset=stream is None, min_rows=0)
         if not block.shape[0]:
             check_targets(block, targets)
+            if start is not None:
+                checked_start(start)
             self._n_blocks = n_blocks + 1
             return self
         with undone_on_error(self.rng):
@@ -278,7 +282,8 @@ class SketchedRegressor(LinearPredictions, Stateful):
         TypeError
             If `other` is no SketchedRegressor.
         ValueError
-            If options, sketch, library or dtype differ, or a row was taken in by both.
+            If options, sketch, library, dtype or the names of features differ, or a row was
+            taken in by both.
         """
         if not isinstance(other, SketchedRegressor):
             raise TypeError(
@@ -286,16 +291,28 @@ class SketchedRegressor(LinearPredictions, Stateful):
                 f"{type(other).__name__}."
             )
         mine, theirs = self.__dict__.get("_stream"), other.__dict__.get("_stream")
+        own, its = (StreamOptions.checked(m.get_params(deep=False)) for m in (self, other))
+        check_same_options(own if mine is None else mine.options, its)
         if theirs is None:
             return self
+        features = other._features()
         if mine is None:
-            own = StreamOptions.checked(self.get_params(deep=False))
             check_same_options(own, theirs.options)
+            if isinstance(self.rng, Integral) and PhiloxTiles(int(self.rng)) != theirs.tiles:
+                raise ValueError(
+                    f"rng must be that of the rows to be merged, got {self.rng!r}. Start every "
+                    "part with the same integer as rng."
+                )
             mine = copy.deepcopy(theirs)
         else:
+            features = joint_features(self._features(), features)
             mine.merge(theirs)
-        self._take(mine, other._features(), self.__dict__.get("_n_blocks", 0))
+        self._take(mine, features, self.__dict__.get("_n_blocks", 0))
         return self
+
+    def __copy__(self) -> Self:
+        """Return a copy that goes on by itself."""
+        return copy.deepcopy(self)
 
     # ------------------------------------------------------------------------ the answer
 
@@ -320,7 +337,9 @@ class SketchedRegressor(LinearPredictions, Stateful):
     def _get_state(self) -> State:
         stream = self.__dict__.get("_stream")
         params = self.get_params(deep=False)
-        if not (self.rng is None or isinstance(self.rng, int)):
+        if isinstance(self.rng, Integral):
+            params["rng"] = int(self.rng)
+        elif self.rng is not None:
             params["rng"] = None  # a running stream has drawn its sketch
         return {
             "params": params,

@@ -21,8 +21,6 @@ STREAMING = ("gaussian", "rademacher", "block_srht", "countsketch", "sparse_sign
 #: Kinds by name; others (leverage sampling, special options) come as operators.
 SKETCHES = ("auto", *STREAMING, "srht", "srdct", "srft", "circulant", "gaussian_pooled")
 
-_NNZ = 8  # of each column of a sparse_sign sketch, where there are as many rows
-
 
 @dataclass(frozen=True)
 class Request:
@@ -84,7 +82,10 @@ class Request:
     def drawn(self, kind: str, n: int | None, dtype: str, rng: Any) -> SketchOperator:
         """Return a sketch of that kind, or the caller's, for `n` rows."""
         if not isinstance(self.sketch, SketchOperator):
-            return make_sketch(kind, self.m, n, nnz=min(_NNZ, self.m), dtype=dtype, rng=rng)
+            # Blocks are sampled with replacement: without, the variance would depend on how the
+            # data are spread over blocks, and intervals could not know.
+            given = {"replace": kind == "block_srht", "dtype": dtype, "rng": rng}
+            return make_sketch(kind, self.m, n, **given)
         width = self.sketch.shape[1]
         if width is not None and n is not None and width != n:
             raise ValueError(

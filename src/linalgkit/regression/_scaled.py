@@ -18,11 +18,12 @@ from linalgkit._core.array import (
     Namespace,
     device,
     is_complex_dtype,
+    numpy_namespace,
     real_dtype,
     to_numpy,
 )
 from linalgkit._core.operators import DenseOperator, Operator, SparseOperator
-from linalgkit._core.scaling import max_abs
+from linalgkit._core.scaling import max_abs, silent
 
 _PROBES = 8
 
@@ -143,6 +144,46 @@ def times_powers(X: Array, exponents: Sequence[int], xp: Namespace) -> Array:
     for factor in power_factors(exponents, xp, device(X), real_dtype(xp, X.dtype)):
         X = X * factor[None, :]
     return X
+
+
+def product_exponents(X: Array, exponents: Sequence[int]) -> list[int | None]:
+    """Return the exponent of the largest ``X[i, j] * 2**exponents[i]`` in each column `j`.
+
+    None for a column of zeros. One copy to the host.
+    """
+    host, values = numpy_namespace(), to_numpy(X)
+    values = host.maximum(abs(values.real), abs(values.imag))
+    sums = host.frexp(values)[1] + host.asarray(exponents)[:, None]
+    columns = zip(values.T > 0, sums.T, strict=True)
+    return [int(e[is_there].max()) if is_there.any() else None for is_there, e in columns]
+
+
+def times_outer_powers(
+    X: Array, rows: Sequence[int], columns: Sequence[int], xp: Namespace
+) -> Array:
+    """Return `X` with entry (i, j) multiplied by ``2**(rows[i] + columns[j])``, rounded once."""
+    flat = xp.reshape(X, (1, -1))
+    exponents = [a + b for a in rows for b in columns]
+    return xp.reshape(times_powers(flat, exponents, xp), X.shape)
+
+
+def finite_as(values: Array, dtype: DType, name: str, xp: Namespace) -> Array:
+    """Return values in a dtype, or raise where they are too large for it (one synchronisation).
+
+    Raises
+    ------
+    ValueError
+        If one of them is not finite.
+    """
+    with silent():
+        found = xp.astype(values, dtype, copy=False)
+    if not bool(xp.all(xp.isfinite(found))):
+        largest = float(xp.finfo(real_dtype(xp, dtype)).max)
+        raise ValueError(
+            f"{name} would overflow: it must be below {largest:.1e} in modulus. Multiply A, or "
+            "divide b, by a power of two first."
+        )
+    return found
 
 
 def column_maxima(A: Operator) -> list[float]:

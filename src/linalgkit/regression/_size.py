@@ -12,7 +12,9 @@ the degrees of freedom.
 
 from __future__ import annotations
 
+import math
 import warnings
+from fractions import Fraction
 
 from scipy import special
 
@@ -22,6 +24,10 @@ from linalgkit.regression import theory
 
 RULES = ("gaussian", "paper")
 NORMS = ("inf", "2")
+# Below it the laws of a sketch and of infinitely many rows agree to all digits, unless `d` is
+# beyond the largest, and numbers of rows may be beyond the range of floating-point numbers.
+_TINY_EPS = 1e-50
+_LARGEST = 2**53
 
 
 def miss_probability(
@@ -85,13 +91,20 @@ def gaussian_size(
     Returns
     -------
     int
-        At least `d`; found by bisection, as the probability is monotone.
+        At least `d`; found by bisection, as the probability is monotone. For ``eps < 1e-50`` the
+        limit for many rows, right to about a unit in the sixteenth digit.
+
+    Raises
+    ------
+    ValueError
+        If `d` is above ``2**53``, or `delta` over the number of events vanishes.
     """
-    events = n_sides * (d if norm == "inf" else 1)
+    tail = _tail(d, delta, n_sides * (d if norm == "inf" else 1))
+    if eps < _TINY_EPS:
+        return d - 1 + _limit(d, eps, tail, norm, 2 if is_complex else 1)
 
     def misses(m: int) -> bool:
-        missed = miss_probability(d, m, eps, norm=norm, is_complex=is_complex)
-        return missed > delta / events
+        return miss_probability(d, m, eps, norm=norm, is_complex=is_complex) > tail
 
     step = 1
     while misses(d - 1 + step):
@@ -101,6 +114,25 @@ def gaussian_size(
         middle = (low + high) // 2
         low, high = (middle, high) if misses(middle) else (low, middle)
     return high
+
+
+def _tail(d: int, delta: float, events: int) -> float:
+    """Return ``delta / events``, or raise where it is no positive number."""
+    if d > _LARGEST:
+        raise ValueError(f"d must be at most 2**53 to have an exact rule, got {d}.")
+    if delta / events == 0:
+        raise ValueError(
+            f"delta must be so large that its share of {events} events is a positive number, got "
+            f"{delta:g}. Allow a larger delta."
+        )
+    return delta / events
+
+
+def _limit(d: int, eps: float, tail: float, norm: str, field: int) -> int:
+    """Return `f` with ``P(chi_p^2 > f eps^2) = tail``, or with ``eps^2 / d``: a large integer."""
+    size, share = (1, d) if norm == "inf" else (d, 1)
+    quantile = float(special.gammainccinv(field * size / 2, tail)) * 2 / field
+    return math.ceil(share * Fraction(quantile) / Fraction(eps) ** 2)
 
 
 @capability("regression.sketch_size")
@@ -154,7 +186,8 @@ def sketch_size(
         If an argument is of a wrong kind.
     ValueError
         If `d` or `n` is below 1, `eps` or `delta` is outside (0, 1), or `rule` or `norm` is
-        unknown or they do not go together.
+        unknown or they do not go together; with ``rule="gaussian"`` also if `d` is above
+        ``2**53`` or ``delta / d`` is no positive number.
 
     Warns
     -----

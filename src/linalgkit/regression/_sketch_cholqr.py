@@ -27,10 +27,8 @@ from linalgkit.regression._coordinates import (
     Coordinates,
     Maps,
     alive_columns,
-    alive_mask,
     is_confirmed,
     leading,
-    null_space,
     scaled_basis,
     whole_factor,
 )
@@ -44,6 +42,7 @@ from linalgkit.regression._precondition import (
     singular_values,
     take_sketch,
 )
+from linalgkit.regression._shortest import shortest
 from linalgkit.regression._solver import DirectSolver
 from linalgkit.regression._system import PRODUCT_BYTES, State, System, add_to
 
@@ -169,16 +168,16 @@ def _finish(
         return None
     R = adjoint(L, xp) @ coordinates.inverse
     values = singular_values(R * system.as_dtype(sketched.scale)[None, :], xp)
-    rank, null = system.size - sketched.n_dead, None
+    rank = system.size - sketched.n_dead
     if basis is not None:
-        rank, null = basis.rank, null_space(basis, system)
-        R, values = whole_factor(R, basis, system), values[: basis.rank]
+        rank, values = basis.rank, values[: basis.rank]
+        R = whole_factor(R, basis, system)
     R = R * system.as_dtype(alive_columns(system, sketched))[None, :]
     maps = _whitened(coordinates, L, system)
     units, condition = system.units_of(sketched.scale), condition_of(values)
     solver = DirectSolver("sketch_cholqr", state, maps, R, units, rank, condition)
     solver.first = None if right is None else solve_triangular(L, right, lower=True, xp=xp)
-    solver.null, solver.alive = null, alive_mask(system, sketched)
+    solver.shorten = shortest(system, sketched, basis)
     return solver
 
 

@@ -82,7 +82,8 @@ def sketched_lstsq(
     weights : array (n,), optional
         Not negative; they multiply squared residuals.
     rng : None, int, SeedSequence, BitGenerator or Generator, optional
-        Source of the sketch: for a str the same as ``sketching.sketch(sketch, m, n, rng=rng)``.
+        Source of the sketch: for a str the same as ``sketching.sketch(sketch, m, n, rng=rng)``,
+        with ``replace=True`` for ``"block_srht"``. Not used where `sketch` is an operator.
 
     Returns
     -------
@@ -97,7 +98,7 @@ def sketched_lstsq(
     ValueError
         If shapes do not fit, `m` is not above `d`, both `m` and `eps` are given, `eps` or
         `delta` is outside (0, 1), `sketch` is unknown or needs all rows in memory, `alpha` or a
-        weight is negative, or data are NaN or infinite.
+        weight is negative, data are NaN or infinite, or `x` or its standard errors would overflow.
     SingularMatrixError
         If sketches of up to 8 m rows lose columns that `A` has (a ValueError).
 
@@ -105,8 +106,8 @@ def sketched_lstsq(
     -----
     AccuracyWarning
         If a size was asked for that is no smaller than the problem, which is then solved
-        without a sketch; or if the rank of data read once is deficient, so that it cannot be
-        told whether `A` or the sketch is to blame.
+        without a sketch; or if the rank is deficient. Of data that are read once it cannot be
+        told whether `A` or a sketch that is not Gaussian is to blame.
 
     See Also
     --------
@@ -118,9 +119,11 @@ def sketched_lstsq(
     One and the same sketch serves `A` and `b`. For Gaussian ones the intervals have exactly the
     level they state, for every `A`, `b`, `n` and `m`, coherent data included, with Student's law
     of ``m - rank`` degrees of freedom ([1]_; ``2 (m - rank)`` and circular complex sketches for
-    complex data). For all others they are approximate; where rows of an orthogonal transform are
-    sampled without replacement, standard errors carry the factor ``sqrt(1 - m / N)`` of a
-    finite population of `N` rows. The theorem of [2]_ is not used, see
+    complex data). For all others they are approximate; where rows of one orthogonal transform of
+    all equations are sampled without replacement, standard errors carry the factor
+    ``sqrt(1 - m / N)`` of a finite population of `N` rows. (An operator of kind
+    ``"block_srht"`` with ``replace=False`` gives intervals that are too wide where few blocks
+    hold most of the data.) The theorem of [2]_ is not used, see
     :mod:`linalgkit.regression.theory`.
 
     The size `m` must not depend on the sketch: whoever adds rows until an interval looks narrow
@@ -177,7 +180,10 @@ def _solved(eq: Equations, request: Request, rng: Any) -> SketchedLstsqResult:
             return _without_sketch(eq, taken, request)
         small = solve_reduced(taken.SA, taken.SB, roundoff(eq.xp, eq.dtype), xp=eq.xp)
         # A Gaussian sketch keeps the rank of every matrix.
-        if small.null is None or taken.S.is_exact or _is_null(eq, small):
+        if small.null is None:
+            return sketched_result(small, taken, request.delta, form_of(eq))
+        if taken.S.is_exact or _is_null(eq, small):
+            _warn_deficient(eq, small.rank, is_certain=taken.S.is_exact)
             return sketched_result(small, taken, request.delta, form_of(eq))
         if isinstance(request.sketch, SketchOperator):
             break
@@ -227,7 +233,26 @@ def _without_sketch(
             AccuracyWarning,
             stacklevel=4,
         )
-    return exact_result(*rows, eq.ridge_block(), request.delta, form_of(eq))
+    found = exact_result(*rows, eq.ridge_block(), request.delta, form_of(eq))
+    if found.status == "rank_deficient":
+        _warn_deficient(eq, found.rank, is_certain=True, level=5)
+    return found
+
+
+def _warn_deficient(eq: Equations, rank: int, *, is_certain: bool, level: int = 4) -> None:
+    blame = (
+        f"A of shape ({eq.n}, {eq.d}) has numerical rank {rank}"
+        if eq.is_reiterable or is_certain
+        else f"the rank {rank} of the sketch is below the {eq.d} unknowns, and data that are read "
+        "once cannot tell whether A or the sketch is to blame "
+        '(sketch="gaussian" keeps every rank)'
+    )
+    warnings.warn(
+        f"{blame}: x is the solution of minimum norm. Drop the columns that follow from others, or "
+        "pass alpha > 0 for a ridge.",
+        AccuracyWarning,
+        stacklevel=level,
+    )
 
 
 # ------------------------------------------------------------------------------ sketching
@@ -262,7 +287,8 @@ def _sketched_rows(eq: Equations, request: Request, rng: Any) -> Taken | tuple[A
         for _ in blocks:  # lets the source note its end
             pass
     assert eq.n is not None
-    return Taken(S, SA + _ridge_share(eq, S, SA) if n_ridge else SA, SB, norms, eq.n, n_ridge)
+    SA = SA + _ridge_share(eq, S, SA) if n_ridge else SA
+    return Taken(S, SA, SB, norms, eq.n, n_ridge, eq.alpha, eq.d)
 
 
 def _raw(block: Operator) -> Any:
@@ -293,18 +319,13 @@ def _ridge_share(eq: Equations, S: SketchOperator, SA: Array) -> Array:
 def _is_null(eq: Equations, small: Reduced) -> bool:
     """Tell whether `A` itself, and not its sketch alone, has the deficient rank that was found."""
     if not eq.is_reiterable:
-        warnings.warn(
-            f"the rank {small.rank} of the sketch is below the {eq.d} unknowns. Data that are read "
-            "once cannot tell whether A or the sketch is to blame; the solution of minimum norm "
-            'is returned. Pass data that can be read again, or sketch="gaussian".',
-            AccuracyWarning,
-            stacklevel=5,
-        )
         return True
-    xp, N = eq.xp, eq.xp.astype(small.null, eq.dtype, copy=False)
+    assert small.null is not None
+    xp, N = eq.xp, small.null
     norms = [math.sqrt(eq.alpha) * norm for norm in column_norms(N, xp)]
-    for _, block, _ in eq.blocks(check=False):
+    for _, block, _ in eq.blocks(check=False, dtype=N.dtype):
         norms = list(map(math.hypot, norms, column_norms(block.matmul(N), xp)))
     largest = 100.0 * math.sqrt(eq.d) * rank_tolerance(roundoff(xp, eq.dtype), eq.d)
+    largest = math.ldexp(largest, -small.null_exponent)
     plain = norms[: len(norms) - small.n_zero]
     return all(v <= largest for v in plain) and all(v == 0.0 for v in norms[len(plain) :])

@@ -16,9 +16,10 @@ from linalgkit._core.array import (
     widest_dtype,
     widest_float,
 )
-from linalgkit._core.scaling import ldexp_float
+from linalgkit._core.scaling import ldexp_float, silent
 from linalgkit._core.validation import check_finite_block, check_float
 from linalgkit.regression._intervals import Noise, Product, SketchLaw, Spread, around, check_level
+from linalgkit.regression._scaled import finite_as
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,20 @@ class Form:
     is_complex: bool
     b_is_vector: bool
 
-    def numbers(self, values: Array) -> Array:
-        """Return (q, k) estimates in the caller's precision, (q,) for a 1-D right side."""
-        xp = array_namespace(values)
-        return self._cut(xp.astype(values, self.dtype, copy=False))
+    def numbers(self, values: Array, name: str = "x") -> Array:
+        """Return (q, k) estimates in the caller's precision, (q,) for a 1-D right side.
 
-    def reals(self, values: Array) -> Array:
-        """Return (q, k) real numbers in the caller's precision, (q,) for a 1-D right side."""
+        Raises
+        ------
+        ValueError
+            If one of them overflows.
+        """
+        return self._cut(finite_as(values, self.dtype, name, array_namespace(values)))
+
+    def reals(self, values: Array, name: str = "stderr") -> Array:
+        """Return (q, k) real numbers in the caller's precision; otherwise as :meth:`numbers`."""
         xp = array_namespace(values)
-        return self._cut(xp.astype(values, real_dtype(xp, self.dtype), copy=False))
+        return self._cut(finite_as(values, real_dtype(xp, self.dtype), name, xp))
 
     def each_side(self, values: list[float], like: Array) -> Any:
         """Return one real number a right side: a float, or an array (k,)."""
@@ -90,7 +96,7 @@ class Contrast:
         tail = check_level(level, simultaneous, self._n_sides)
         law = self._law
         multiplier = law.all_contrasts(tail) if simultaneous else law.student(tail)
-        return around(self.estimate, multiplier * self.stderr, array_namespace(self.estimate))
+        return around(self.estimate, self.stderr, array_namespace(self.estimate), multiplier)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +116,9 @@ class SketchedLstsqResult:
         Standard error of each unknown as an estimate of the exact one: root mean square of the
         modulus for complex unknowns. Zero where the problem was solved without a sketch.
     residual_norm : float or array (k,)
-        Estimate of ``||A x - b||_2`` of the exact solution, ridge rows included:
-        ``sqrt(m / (m - rank)) ||S (A x' - b)||_2``.
+        Estimate of ``||A x - b||_2`` of the exact solution, without the ridge:
+        ``sqrt(m / (m - rank)) ||S (A x' - b)||_2``, from the square of which ``alpha ||x'||^2`` is
+        taken where the ridge rows were among the sketched ones.
     b_norm : float or array (k,)
         ``||b||_2``, weighted: with `residual_norm` it tells the share that is explained.
     rank : int
@@ -127,12 +134,15 @@ class SketchedLstsqResult:
         Kind of the sketch, ``"none"`` where the problem was solved without.
     law : str
         What vouches for the intervals: ``"exact"`` for Gaussian sketches, whose law is known for
-        every matrix and size; ``"approximate"`` for all others, which behave alike in
-        experiments; ``"none"`` where there was no sketch and nothing to cover.
+        every matrix and size; ``"approximate"`` for the other dense kinds, which behave alike in
+        experiments; ``"incoherent"`` for countsketch, sparse_sign and leverage, which do so only
+        where no few rows dominate (else their intervals can cover far too seldom); ``"none"``
+        where there was no sketch and nothing to cover.
     status : str
         ``"sketched"``; ``"exact"`` where the sketch would have had no fewer rows than the
-        problem, which was then solved without; ``"rank_deficient"`` where the solution is not
-        unique and that of minimum norm was returned.
+        problem, which was then solved without; ``"rank_deficient"`` where the rank is below both
+        sides of `A`, and the solution of minimum norm was returned with an
+        :class:`~linalgkit.AccuracyWarning`.
     """
 
     x: Array = field(repr=False)
@@ -176,7 +186,7 @@ class SketchedLstsqResult:
         """
         d, k = self._spread.X.shape
         tail = check_level(level, simultaneous, d * k * self._law.field)
-        return around(self.x, self._law.student(tail) * self.stderr, self._spread.xp)
+        return around(self.x, self.stderr, self._spread.xp, self._law.student(tail))
 
     def linf_bound(self, delta: float | None = None) -> float:
         """Return a bound on the largest error of an unknown.
@@ -213,11 +223,14 @@ class SketchedLstsqResult:
         Raises
         ------
         TypeError, ValueError
-            If `a` is no array of the library of `x` with d columns, or not finite.
+            If `a` is no array of the library of `x` with d columns, or not finite, or what comes
+            out would overflow.
         """
         rows, is_single = self._combinations("a", a)
-        values, errors = self._spread.of_combinations(lambda M: rows @ M)
-        estimate, stderr = self._form.numbers(values), self._form.reals(errors)
+        with silent():  # what overflows is refused below
+            values, errors = self._spread.of_combinations(lambda M: rows @ M)
+        estimate = self._form.numbers(values, "the combination of unknowns")
+        stderr = self._form.reals(errors)
         if is_single:
             estimate, stderr = estimate[0, ...], stderr[0, ...]
         k = int(self._spread.X.shape[1])
@@ -231,9 +244,11 @@ class SketchedLstsqResult:
                 f"an interval for a new observation needs more equations than unknowns, got "
                 f"{self.n_rows} for rank {self.rank}."
             )
-        values, spreads = self._spread.of_observations(product, self._noise)
-        reach = self._noise.student(tail) * self._form.reals(spreads)
-        return around(self._form.numbers(values), reach, self._spread.xp)
+        with silent():  # what overflows is refused below
+            values, spreads = self._spread.of_observations(product, self._noise)
+        centre = self._form.numbers(values, "the prediction")
+        spread = self._form.reals(spreads, "the interval")
+        return around(centre, spread, self._spread.xp, self._noise.student(tail))
 
     def _combinations(self, name: str, a: Any) -> tuple[Array, bool]:
         """Return coefficients as (q, d) in the widest dtype, and whether they were 1-D."""

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from linalgkit._core.array import Array, matmul_h
+from linalgkit._core.array import Array
 from linalgkit._core.operators import Operator
 from linalgkit.regression._certificate import column_norms
-from linalgkit.regression._coordinates import Maps
+from linalgkit.regression._coordinates import Map, Maps
 from linalgkit.regression._system import State, System
 
 MOST_CORRECTIONS = 8
@@ -50,10 +50,9 @@ class Solver(ABC):
         Numerical rank of `M`.
     condition : float
         Condition number of `M` with columns of unit length, up to the rank.
-    null : array (p, p - rank) or None
-        Orthonormal basis of what the equations leave open (tall problems).
-    alive : array (p, 1) or None
-        Zeros for the columns of zeros of a tall `M`, and ones.
+    shorten : callable or None
+        From a step of a tall problem to the one of least norm with the same image; None where
+        there is one only.
     is_truncated : bool
         Whether directions were dropped that the data do determine.
     keeps_residual : bool
@@ -68,8 +67,7 @@ class Solver(ABC):
 
     def __init__(self, R: Array | None, units: Array | None, rank: int, condition: float) -> None:
         self.R, self.units, self.rank, self.condition = R, units, rank, condition
-        self.null: Array | None = None
-        self.alive: Array | None = None
+        self.shorten: Map | None = None
         self.a_norm = 0.0
         self.n_iterations = 0
 
@@ -100,6 +98,7 @@ class Solver(ABC):
 
     def moved(self, system: System, state: State, step: Array) -> State:
         """Return the unknowns moved by a step."""
+        step = step if self.shorten is None else self.shorten(step)
         return system.advance(state, step, self.image)
 
 
@@ -223,7 +222,7 @@ def refine(system: System, solver: Solver, target: float) -> Solved | None:
         return Solved(state, solver, [0.0] * system.k, True)
     for _ in range(MOST_CORRECTIONS):
         moved = solver.moved(system, state, solver.correction(system, state))
-        state = system.evaluate(without_null(system, solver, moved), keep=solver.keeps_residual)
+        state = system.evaluate(moved, keep=solver.keeps_residual)
         found = look_at(system, solver, state, target, is_close)
         helps = progress.judge(state, found, _absolute(system, solver, state, found.errors))
         if not helps and found.are_bounds and solver.has_estimates:
@@ -277,14 +276,3 @@ def certified(system: System, solver: Solver, state: State) -> list[float]:
     if max(errors) > _TELL_APART and system.k <= _FEW:
         errors = system.errors(solver.R, state, system.units, exact=True)
     return errors
-
-
-def without_null(system: System, solver: Solver, state: State) -> State:
-    """Return the state without its part along what the equations leave open."""
-    X = state.X
-    if solver.null is not None:
-        X = system.original(X)
-        X = system.scaled(X - solver.null @ matmul_h(solver.null, X, system.xp))
-    if solver.alive is not None:
-        X = X * solver.alive
-    return replace(state, X=X)

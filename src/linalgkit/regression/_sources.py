@@ -21,6 +21,7 @@ from linalgkit._core.array import (
     DType,
     Namespace,
     array_namespace,
+    detached,
     dtype_name,
     is_complex_dtype,
     is_dask,
@@ -30,6 +31,7 @@ from linalgkit._core.array import (
     namespace_of,
     working_dtype,
 )
+from linalgkit._core.estimator import as_array, feature_names
 from linalgkit._core.operators import Operator, as_operator
 from linalgkit._core.row_buffer import block_kind, check_same_kind
 from linalgkit._core.sparse import as_csr
@@ -74,7 +76,11 @@ def find_rows(A: Any, b: Any) -> Rows:
     """
     if b is None:
         return _pairs(A)
-    _check_right_side(b)
+    b = _right_side(b)
+    if feature_names(A) is not None or (hasattr(A, "to_numpy") and not is_dask(A)):
+        A = as_array(A, "A")
+    elif library_of(A) in LIBRARIES:
+        A = detached(A)
     if is_sparse(A):
         return _sparse(A, b)
     if isinstance(A, Operator) or (hasattr(A, "matmat") and hasattr(A, "rmatmat")):
@@ -84,9 +90,11 @@ def find_rows(A: Any, b: Any) -> Rows:
     return _row_blocks(A, b)
 
 
-def _check_right_side(b: Any) -> None:
+def _right_side(b: Any) -> Array:
+    """Return right sides as an array after checking them."""
     if is_dask(b):
         raise TypeError("b must be an array in memory, got a dask array. Pass b.compute().")
+    b = as_array(b, "b")
     try:
         array_namespace(b)
     except TypeError as error:
@@ -97,6 +105,7 @@ def _check_right_side(b: Any) -> None:
         )
     if b.ndim == 2 and b.shape[1] == 0:
         raise ValueError(f"b must have at least one column, got shape {tuple(b.shape)}.")
+    return b
 
 
 def as_columns(b: Array, xp: Namespace) -> Array:
@@ -212,7 +221,7 @@ def _checked_pairs(source: Iterable[Any]) -> Iterator[tuple[Any, Array]]:
             )
         block, right = item
         check_array_2d(f"A in block {index}", block, allow_sparse=True)
-        _check_right_side(right)
+        right = _right_side(right)
         if right.shape[0] != block.shape[0]:
             raise ValueError(
                 f"b must have {block.shape[0]} rows as A has in block {index}, got shape "

@@ -30,6 +30,8 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.estimator import as_array
 from linalgkit._core.operators import DenseOperator, Operator
+from linalgkit._core.random import PhiloxTiles
+from linalgkit._core.scaling import max_abs, norm_fro
 from linalgkit._core.sparse import as_csr
 from linalgkit._core.state import State, Stateful, check_mergeable
 from linalgkit._core.validation import (
@@ -48,6 +50,8 @@ from linalgkit.regression._sketched_result import Form, SketchedLstsqResult
 from linalgkit.regression._targets import FLOATS, check_targets, joint_dtype
 
 _KINDS = ("auto", *STREAMING)
+_MOST_ROWS = 2**53
+_HEADROOM = 2.0**-20  # the square root of as many rows as would fill 2**40 entries
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,11 @@ class RegressionStream(Stateful):
         return self.part.k - self.options.fit_intercept
 
     @property
+    def tiles(self) -> PhiloxTiles:
+        """Where the sketch has its random numbers from."""
+        return self.part.S.tiles
+
+    @property
     def form(self) -> Form:
         """How answers look."""
         part = self.part
@@ -153,9 +162,12 @@ class RegressionStream(Stateful):
         check_finite_block(X, index)
         check_finite_block(y, index, name="y")
         roots = self._roots(weights, int(X.shape[0]))
-        first = part.stop if start is None else check_int("start", start, 0)
+        first = part.stop if start is None else checked_start(start)
         part.check_free(first, first + int(X.shape[0]))
-        part.push(as_csr(X) if part.sparse else X, self._beside(y), first, roots)
+        rows = as_csr(X) if part.sparse else X
+        for name, values in (("X", rows), ("y", y)):
+            check_sums(name, values, index, roots)
+        part.push(rows, self._beside(y), first, roots)
 
     def _beside(self, y: Array) -> Array:
         """Return targets, and ones for the intercept, as columns."""
@@ -199,7 +211,7 @@ class RegressionStream(Stateful):
         """Return square roots of weights beside the rows, after checking them."""
         if weights is None:
             return None
-        values = as_array(weights)
+        values = as_array(weights, "sample_weight")
         xp, _ = namespace_of(values)
         if tuple(values.shape) != (n,):
             raise ValueError(
@@ -251,15 +263,22 @@ class RegressionStream(Stateful):
         if n_ridge:
             SA = SA + self._ridge_share(SA)
         small = solve_reduced(SA, SB, eps(part.xp, part.dtype), xp=part.xp)
-        if small.null is not None and not part.S.is_exact:
+        if small.null is not None:
+            blame = (
+                "which is that of the data"
+                if part.S.is_exact
+                else "and rows read once cannot tell whether the data or the sketch are to blame "
+                '(sketch="gaussian" keeps every rank)'
+            )
             warnings.warn(
-                f"the rank {small.rank} of the sketch is below the {SA.shape[1]} unknowns, and "
-                "rows read once cannot tell whether the data or the sketch are to blame; the "
-                'solution of minimum norm is returned. sketch="gaussian" keeps every rank.',
+                f"the rank {small.rank} of the sketch is below the {SA.shape[1]} unknowns, "
+                f"{blame}; the solution of minimum norm is returned. Drop the columns that follow "
+                "from others, or pass alpha > 0 for a ridge.",
                 AccuracyWarning,
                 stacklevel=5,
             )
-        taken = Taken(part.S, SA, SB, norms[: self.k], part.n_rows, n_ridge)
+        ridge = options.alpha, part.d
+        taken = Taken(part.S, SA, SB, norms[: self.k], part.n_rows, n_ridge, *ridge)
         return sketched_result(small, taken, request.delta, self.form)
 
     def _sides(self, A: Array, B: Array) -> tuple[Array, Array]:
@@ -306,6 +325,29 @@ class RegressionStream(Stateful):
         like = xp.empty((0,), device=device)
         part = SketchAccumulator.from_state(state["part"], like=like)
         return cls(StreamOptions(**state["options"]), part, state["y_is_vector"])
+
+
+def checked_start(start: Any) -> int:
+    """Return the number of a block's first row."""
+    return check_int("start", start, 0, _MOST_ROWS)
+
+
+def check_sums(name: str, values: Any, index: int, roots: Array | None) -> None:
+    """Refuse numbers whose sketch could overflow: nothing could be told from then on."""
+    entries = values.data if is_sparse(values) else values
+    xp, _ = namespace_of(entries)
+    if not xp.isdtype(entries.dtype, FLOATS) or not math.prod(entries.shape):
+        return
+    factor = 1.0 if roots is None else max(1.0, max_abs(roots, xp))
+    most = float(xp.finfo(entries.dtype).max) * _HEADROOM / factor
+    largest = norm_fro(entries, xp)  # one read; usually that is small enough
+    if not largest <= most:
+        largest = max_abs(entries, xp)
+    if not largest <= most:
+        raise ValueError(
+            f"{name} must be small enough for sums of its rows to be finite, got {largest:.1e} in "
+            f"block {index}. Multiply {name} by a power of two first."
+        )
 
 
 def check_same_options(mine: StreamOptions, theirs: StreamOptions) -> None:

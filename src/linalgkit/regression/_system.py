@@ -61,8 +61,14 @@ def add_to(total: tuple[Array, ...] | None, share: tuple[Array, ...]) -> tuple[A
     return tuple(added)
 
 
-class OutOfRangeError(Exception):
-    """Squares of the data leave the range of the floating-point numbers; scaling would help."""
+class OutOfRangeError(ValueError):
+    """Squares of the data leave the range of the floating-point numbers; scaling could help.
+
+    Its text is for the case that it did not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("products with A must be finite, got NaN or infinity in one.")
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,8 @@ class State:
         ``b - A X``, where it was asked for.
     residual_norms : list of float
         ``||b - A x||`` of each right side.
+    rounding : list of float
+        Of wide problems, what rounding has moved the unknowns by; empty where it has not.
     """
 
     X: Array
@@ -90,6 +98,7 @@ class State:
     gradient: Array
     residual: Array | None = None
     residual_norms: list[float] = field(default_factory=list)
+    rounding: list[float] = field(default_factory=list)
 
 
 class System(ABC):
@@ -288,13 +297,13 @@ class System(ABC):
         ValueError
             If the data hold NaN or infinity.
         OutOfRangeError
-            If a scaling by powers of two could help.
+            If a scaling by powers of two could help, or products are not finite in spite of it.
         """
         values = floats(squares)
         if not all(map(math.isfinite, values)):
             self.equations.check_finite()
             if self.equations.column_exponents is not None:
-                raise ValueError("products with A must be finite, got NaN or infinity in one.")
+                raise OutOfRangeError
         if self.equations.column_exponents is None:
             bound = 2.0 ** (2 * self.safe_exponent())
             if not all(1 / bound < value < bound for value in values):

@@ -8,9 +8,10 @@ from typing import Any
 
 from linalgkit._core.array import Array
 from linalgkit._core.linalg import norm_fro
-from linalgkit._core.operators import DenseOperator, Operator
+from linalgkit._core.operators import DenseOperator, Operator, SparseOperator
 from linalgkit._core.scaling import silent
-from linalgkit._kernels import residual_product
+from linalgkit._core.summation import LongSum
+from linalgkit._kernels import csr_residual_product, residual_product
 from linalgkit.regression._certificate import (
     Point,
     backward_errors,
@@ -28,8 +29,9 @@ from linalgkit.regression._system import (
     add_to,
 )
 
-# Columns whose units are further apart than this weigh nothing in a norm of all.
-_LEAST_WEIGHT = 400
+# Columns whose units are further apart than 2**396 (2**49 in single precision), in terms of
+# :meth:`System.safe_exponent`, weigh nothing in a norm of all.
+_LEAST_WEIGHT = 7 / 3
 
 
 class TallSystem(System):
@@ -104,23 +106,31 @@ class TallSystem(System):
         return State(state.X + step, None, state.gradient)
 
     def evaluate(self, state: State, *, keep: bool = False) -> State:
-        """Return residual norms and gradient at `X`: one pass that reads each block once."""
-        X, g, kept = state.X, self.zeros(self.d, self.k), []
+        """Return residual norms and gradient at `X`: one pass that reads each block once.
+
+        Rounding of the gradient is a few units of ``|A|^H |r|``, however many rows there are.
+        """
+        X, g, kept = state.X, LongSum(self.zeros(self.d, self.k), self.xp), []
         squares: Any = 0
-        for block, B in self._plain_blocks():
-            r, share = self._residual(block, X, self.as_dtype(B))
-            g, squares = g + share, squares + self.squares(r)
-            if keep:
-                kept.append(r)
-        if self._ridge is not None:
-            g = g - self.as_dtype(self._ridge)[:, None] * X
+        with silent():
+            for block, B in self._plain_blocks():
+                r, share = self._residual(block, X, self.as_dtype(B))
+                g.add(share)
+                squares = squares + self.squares(r)
+                if keep:
+                    kept.append(r)
+            if self._ridge is not None:
+                g.add(-self.as_dtype(self._ridge)[:, None] * X)
         residual = self.xp.concat(kept, axis=0) if kept else None
-        return State(X, None, g, residual, [math.sqrt(value) for value in floats(squares)])
+        return State(X, None, g.value(), residual, [math.sqrt(value) for value in floats(squares)])
 
     def _residual(self, block: Operator, X: Array, B: Array) -> tuple[Array, Array]:
         """Return ``B - A X`` and ``A^H (B - A X)`` for a block."""
         if isinstance(block, DenseOperator):
             r, g = residual_product(self.xp, block.A, X, B)
+            return r, g
+        if isinstance(block, SparseOperator):
+            r, g = csr_residual_product(self.xp, block.A, X, B)
             return r, g
         r = B - block.matmul(X)
         return r, block.rmatmul(r)
@@ -188,6 +198,7 @@ class TallSystem(System):
         largest = max(exponents)
         if min(exponents) == largest:
             return None
-        units = [2.0 ** max(e - largest, -_LEAST_WEIGHT) for e in exponents]
+        least = -int(_LEAST_WEIGHT * self.safe_exponent())
+        units = [2.0 ** max(e - largest, least) for e in exponents]
         found = self.xp.asarray(units, dtype=self.real, device=self.device)
         return self.as_dtype(found)[:, None]

@@ -52,14 +52,14 @@ def as_targets(y: Any) -> Array:
         raise TypeError(
             f"y must be a dense array, got the sparse {type(y).__name__}. Pass y.toarray()."
         )
-    targets = as_array(y)
+    targets = as_array(y, "y")
     array_namespace(targets)
     return targets
 
 
 def whole_weights(sample_weight: Any, n: int) -> Array:
     """Return the weights of a whole fit, of which one at least must count."""
-    weights = as_array(sample_weight)
+    weights = as_array(sample_weight, "sample_weight")
     xp = array_namespace(weights)
     if tuple(weights.shape) != (n,):
         raise ValueError(
@@ -77,6 +77,8 @@ def determination(y: Array, predicted: Array, weights: Any, xp: Namespace) -> fl
         roots = xp.ones_like(y[:, :1])
     else:
         roots = xp.sqrt(xp.astype(as_array(weights), y.dtype))[:, None]
+    if not bool(xp.any(roots != 0)):
+        raise ValueError("sample_weight must not be zero for all rows: no score is left.")
     mean = xp.sum(roots * roots * y, axis=0) / xp.sum(roots * roots)
     total = 0.0
     for j in range(y.shape[1]):

@@ -19,7 +19,8 @@ def truncated(system: System, solver: Solver, rcond: float) -> Solver:
     system : System
         The problem.
     solver : Solver
-        A solver of the whole problem, with its factor `R`.
+        A solver of the whole problem, with its factor `R`; where something is left out, the answer
+        is as accurate as the singular vectors of `R`.
     rcond : float
         Relative bound.
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 from linalgkit._core.array import Array, adjoint
 from linalgkit._core.linalg import norm_fro
-from linalgkit._core.operators import DenseOperator, Operator
+from linalgkit._core.operators import DenseOperator, Operator, SparseOperator
 from linalgkit._core.scaling import silent
+from linalgkit._core.summation import RUN, LongSum, long_matmul
+from linalgkit._kernels import csr_residual_product
 from linalgkit.regression._certificate import (
     Point,
     backward_errors,
@@ -31,8 +33,6 @@ from linalgkit.regression._system import (
     System,
     add_to,
 )
-
-_PART = 4096
 
 
 class WideSystem(System):
@@ -115,20 +115,25 @@ class WideSystem(System):
 
     def evaluate(self, state: State, *, keep: bool = False) -> State:
         """Return ``b - A X`` and ``b - A X - sqrt(alpha) s``: one pass."""
-        r = self.B - self._product(state.X)
+        with silent():
+            r = self._residual(state.X)
         root = self._root()
         g = r if root is None or state.slack is None else r - root * state.slack
         return State(state.X, state.slack, g, r, column_norms(r, self.xp))
 
-    def _product(self, X: Array) -> Array:
-        """Return ``A X``; the long sums of dense rows in parts, whose rounding grows less."""
-        if not isinstance(self.A, DenseOperator):
-            return self.A.matmul(X)
-        total: Any = 0
-        for start in range(0, self.length, _PART):
-            stop = min(start + _PART, self.length)
-            total = total + self.A.A[:, start:stop] @ X[start:stop, :]
-        return total
+    def _residual(self, X: Array) -> Array:
+        """Return ``b - A X``; the sums are as long as the rows."""
+        xp, A = self.xp, self.A
+        if isinstance(A, SparseOperator):
+            r, _ = csr_residual_product(xp, A.A, X, self.B)
+            return r
+        if not isinstance(A, DenseOperator):
+            return self.B - A.matmul(X)
+        total, step = LongSum(self.B, xp), RUN * self.block_rows(PRODUCT_BYTES, self.size * self.k)
+        for start in range(0, self.length, step):
+            stop = min(start + step, self.length)
+            total.add(-long_matmul(A.A[:, start:stop], X[start:stop, :], xp))
+        return total.value()
 
     # ----------------------------------------------------------------------- certificate
 
@@ -141,21 +146,37 @@ class WideSystem(System):
         # The gradient is A^H t, and (A A^H + alpha) (A A^H + alpha + mu^2)^-1 is too large by
         # alpha times the second factor.
         excess = damped_norms(R, t, point.dampings(), point.r_norms, xp, exact=False)
-        less = [alpha * e * e for e in excess]
-        return backward_errors(adjoint(R, xp), point, xp, exact=False, less=less)
+        less = [math.sqrt(alpha) * e for e in excess]
+        errors = backward_errors(adjoint(R, xp), point, xp, exact=False, less=less)
+        return self._with_rounding(errors, state, point)
+
+    def _with_rounding(self, errors: list[float], state: State, point: Point) -> list[float]:
+        """Return bounds for unknowns that differ from ``A^H s / sqrt(alpha)`` by rounding.
+
+        The gradient then lacks alpha times the difference, which counts at most ``sqrt(alpha)``.
+        """
+        if not state.rounding:
+            return errors
+        root = math.sqrt(self.equations.alpha_in_units)
+        rows = zip(errors, state.rounding, point.sizes(), strict=True)
+        return [error + root * (x / size) if size else error for error, x, size in rows]
+
+    def rounded(self, state: State, X: Array) -> State:
+        """Return the state of the unknowns after rounding, which moves them off the slack."""
+        moved = column_norms(X - state.X, self.xp)
+        return replace(super().rounded(state, X), rounding=moved)
 
     def bounds(
         self, state: State, kept: list[float], units: Array | None, a_norm: float
     ) -> list[float]:
         """Return upper bounds on the backward errors from the residual."""
-        gradient = a_norm * state.gradient
-        return upper_bounds(kept, self._point(state, gradient, a_norm), self.xp)
+        point = self._point(state, a_norm * state.gradient, a_norm)
+        return self._with_rounding(upper_bounds(kept, point, self.xp), state, point)
 
     def frobenius(self, R: Array, units: Array | None) -> float:
         """Return ``||A||_F`` with the ridge."""
-        energy = norm_fro(R, self.xp)
         missing = self.equations.alpha_in_units * (self.length - self.size)
-        return math.sqrt(energy * energy + missing)
+        return math.hypot(norm_fro(R, self.xp), math.sqrt(missing))
 
     def _point(self, state: State, gradient: Array, a_norm: float) -> Point:
         sizes = self.sizes(state, None)

@@ -24,6 +24,16 @@ number of rows, and for other sketches they are labelled approximate.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+
+__all__ = [
+    "coordinate_bound",
+    "gaussian_size",
+    "least_size",
+    "paper_size",
+    "pooled_size",
+    "singular_probability",
+]
 
 
 def coordinate_bound(d: int, eps: float, residual_norm: float, inverse_norm: float) -> float:
@@ -75,7 +85,8 @@ def paper_size(d: int, n: int, eps: float, delta: float, constant: float = 1.0) 
     >>> paper_size(100, 10**6, 0.5, 0.01)
     2500214
     """
-    return math.ceil(constant * d / eps**2 * math.log(n / delta) ** 3)
+    logarithm = math.log(n) - math.log(delta)
+    return _rows(constant, d, eps, logarithm**3)
 
 
 def gaussian_size(d: int, eps: float, delta: float) -> float:
@@ -126,7 +137,12 @@ def pooled_size(d: int, eps: float, delta: float, constant: float = 1.0) -> int:
     >>> pooled_size(100, 0.5, 0.01)
     3685
     """
-    return math.ceil(constant * d / eps**2 * math.log(d / delta))
+    return _rows(constant, d, eps, math.log(d) - math.log(delta))
+
+
+def _rows(constant: float, d: int, eps: float, logarithm: float) -> int:
+    """Return ``ceil(constant * d / eps^2 * logarithm)``, which may be beyond the largest float."""
+    return math.ceil(Fraction(constant) * d * Fraction(logarithm) / Fraction(eps) ** 2)
 
 
 def singular_probability(d: int, m: int) -> float:

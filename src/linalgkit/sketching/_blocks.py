@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from linalgkit._core.array import (
@@ -21,10 +21,15 @@ from linalgkit._core.array import (
     array_namespace,
     asarray,
     device,
+    is_complex,
     is_sparse,
+    namespace_of,
+    real_dtype,
+    to_numpy,
     working_dtype,
 )
 from linalgkit._core.operators import DenseOperator, Operator, SparseOperator, as_operator
+from linalgkit._core.scaling import ldexp, max_abs, scale_exponent, silent
 from linalgkit._core.validation import check_finite_block
 from linalgkit.sketching._draws import HOST
 
@@ -67,9 +72,11 @@ def identity_pieces(
 
 def as_block(name: str, X: Any) -> tuple[Any, bool]:
     """Return a 2-D array or an operator, and whether `X` was a vector."""
-    if is_sparse(X) or isinstance(X, Operator):
-        return as_operator(X), False
-    if hasattr(X, "matmat") and hasattr(X, "rmatmat") and hasattr(X, "shape"):
+    if isinstance(X, Operator):
+        return X, False
+    if is_sparse(X) or all(hasattr(X, part) for part in ("matmat", "rmatmat", "shape")):
+        if len(X.shape) != 2:
+            raise ValueError(f"{name} must be 2-D (rows, columns), got shape {tuple(X.shape)}.")
         return as_operator(X), False
     xp = array_namespace(X)
     working_dtype(xp, device(X), X.dtype)
@@ -78,18 +85,133 @@ def as_block(name: str, X: Any) -> tuple[Any, bool]:
     return (X[:, None], True) if X.ndim == 1 else (X, False)
 
 
-def refuse_not_finite(given: Any, block: Any) -> NoReturn:
-    """Raise, and tell whether the data or the size of the product are to blame."""
-    if not isinstance(block, Operator):
-        check_finite_block(given)
-    elif isinstance(block, (DenseOperator, SparseOperator)):
-        check_finite_block(block.A)
-    else:
+# ----------------------------------------------------------------------------------- range
+
+
+class ScaledOperator(Operator):
+    """A matrix that is known by its products alone, times a power of two.
+
+    Half of it scales the factor and half the product, so that neither leaves the range.
+    """
+
+    def __init__(self, base: Operator, exponent: int) -> None:
+        super().__init__(base.shape, base.dtype, base.xp, base.device)
+        self.base, self.before, self.after = base, exponent // 2, exponent - exponent // 2
+
+    def matmul(self, Z: Array) -> Array:
+        """Return the scaled ``A Z``."""
+        Y = self.base.matmul(ldexp(Z, self.before, self.xp))
+        return ldexp(Y, self.after, self.xp)
+
+    def rmatmul(self, P: Array) -> Array:
+        """Return the scaled ``A^H P``."""
+        Y = self.base.rmatmul(ldexp(P, self.before, self.xp))
+        return ldexp(Y, self.after, self.xp)
+
+
+def longest_exponent(xp: Namespace, dtype: DType) -> int:
+    """Return the largest k for which ``2**k`` and ``2**-k`` are normal numbers of a dtype."""
+    smallest = float(xp.finfo(real_dtype(xp, dtype)).smallest_normal)
+    return -scale_exponent(smallest) + 1
+
+
+def largest_part(A: Any) -> float:
+    """Return the largest absolute value of a real or imaginary part; moduli may overflow."""
+    values = A.data if is_sparse(A) else A
+    xp, _ = namespace_of(values)
+    if not is_complex(values, xp):
+        return max_abs(values, xp)
+    return max(max_abs(xp.real(values), xp), max_abs(xp.imag(values), xp))
+
+
+def scaled_down(block: Any) -> tuple[Any, int]:
+    """Return finite data divided by a power of two, entries of which are below 1, and its log."""
+    if isinstance(block, (DenseOperator, SparseOperator)):
+        exponent = scale_exponent(largest_part(block.A))
+        return block.scaled(-exponent), exponent
+    if isinstance(block, Operator):
+        exponent = longest_exponent(block.xp, block.dtype) // 2
+        return ScaledOperator(block, -exponent), exponent
+    xp = array_namespace(block)
+    values = xp.astype(block, working_dtype(xp, device(block), block.dtype), copy=False)
+    exponent = scale_exponent(largest_part(values))
+    return ldexp(values, -exponent, xp), exponent
+
+
+def finite_product(
+    product: Callable[[Any], Array], block: Any, given: Any, *, name: str, of: str
+) -> Array:
+    """Return ``product(block)`` for a linear map, or raise where that is not finite.
+
+    Sums that overflow although the product does not are made again, of scaled data.
+
+    Parameters
+    ----------
+    product : callable
+        The map.
+    block : array or operator
+        What it is applied to.
+    given : array or sparse container
+        What the caller gave, for the message.
+    name, of : str
+        Its name, and that of the product.
+    """
+    with silent():
+        Y = product(block)
+    xp = array_namespace(Y)
+    is_finite = xp.isfinite(Y)
+    if bool(xp.all(is_finite)):
+        return Y
+    check_entries(given, block, name)
+    with silent():
+        small, exponent = scaled_down(block)
+        again = product(small)
+        # Entries that are finite have met no overflow, and the others no underflow that counts.
+        Y = xp.where(is_finite, Y, ldexp(again, exponent, xp))
+    if isinstance(small, ScaledOperator) and not bool(xp.all(xp.isfinite(again))):
         raise ValueError(
-            "X must not contain NaN or infinity, but a product with it does. "
+            f"{name} must not contain NaN or infinity, but a product with it does. "
             "Check the operator's matmat and rmatmat."
         )
+    if not bool(xp.all(xp.isfinite(Y))):
+        refuse_overflow(name, of)
+    return Y
+
+
+def check_entries(given: Any, block: Any, name: str) -> None:
+    """Refuse NaN and infinity among entries that can be seen."""
+    if isinstance(block, (DenseOperator, SparseOperator)):
+        check_finite_block(block.A, name=name)
+    elif not isinstance(block, Operator):
+        check_finite_block(given, name=name)
+
+
+def refuse_overflow(name: str, of: str) -> NoReturn:
+    """Raise for a product that is too large for its precision."""
     raise ValueError(
-        "X must be small enough for S @ X to be finite in its precision, but the product "
-        "overflows. Multiply X by a power of two first."
+        f"{name} must be small enough for {of} to be finite in its precision, but the product "
+        f"overflows. Multiply {name} by a power of two first."
     )
+
+
+def column_largest(A: Array, xp: Namespace) -> Array:
+    """Return the largest absolute real or imaginary part in each column, float64 on the host."""
+    parts = (xp.real(A), xp.imag(A)) if is_complex(A, xp) else (A,)
+    largest = [to_numpy(xp.max(xp.abs(part), axis=0)) for part in parts]
+    return HOST.max(HOST.stack(largest), axis=0).astype("float64")
+
+
+def exponents_of(largest: Array) -> Array:
+    """Return the exponents that bring numbers on the host into [1/2, 1), 0 for zero."""
+    return HOST.frexp(largest)[1].astype("int64")
+
+
+def ldexp_columns(A: Array, exponents: Array, xp: Namespace) -> Array:
+    """Return an array with column j multiplied by ``2**exponents[j]``, in steps that fit."""
+    longest = longest_exponent(xp, A.dtype)
+    while bool((exponents != 0).any()):
+        step = HOST.clip(exponents, -longest, longest)
+        # Past four steps everything is zero or infinite.
+        exponents = HOST.clip(exponents - step, -3 * longest, 3 * longest)
+        A = A * to(HOST.ldexp(1.0, step), xp, device(A), A.dtype)[None, :]
+    return A

@@ -15,20 +15,15 @@ from linalgkit._core.capabilities import capability
 from linalgkit._core.random import PhiloxTiles
 from linalgkit._core.validation import check_bool, check_choice, check_int
 from linalgkit.sketching._dense import GaussianSketch, RademacherSketch
-from linalgkit.sketching._hadamard import (
-    BlockHadamardSketch,
-    HadamardSketch,
-    default_block,
-    padded,
-)
-from linalgkit.sketching._operator import SketchOperator
+from linalgkit.sketching._draws import HOST
+from linalgkit.sketching._hadamard import BlockHadamardSketch, HadamardSketch
+from linalgkit.sketching._operator import DTYPES, SketchOperator
 from linalgkit.sketching._pooled import PooledSketch
 from linalgkit.sketching._sparse import CountSketch, LeverageSketch, SparseSignSketch
 from linalgkit.sketching._trigonometric import (
     CirculantSketch,
     CosineSketch,
     FourierSketch,
-    fast_length,
 )
 
 _CLASSES: dict[str, type[SketchOperator]] = {
@@ -49,7 +44,7 @@ _CLASSES: dict[str, type[SketchOperator]] = {
 }
 KINDS = tuple(_CLASSES)
 _STREAMING = tuple(kind for kind, cls in _CLASSES.items() if cls.streams)
-_DTYPES = ("float32", "float64", "complex64", "complex128")
+_DEFAULTS = {"nnz": None, "replace": False, "permute": True, "block": None}
 _WIDER = {"float32": "complex64", "float64": "complex128"}
 
 
@@ -60,7 +55,7 @@ def sketch(
     n: int | None,
     *,
     scores: Array | None = None,
-    nnz: int = 8,
+    nnz: int | None = None,
     replace: bool = False,
     permute: bool = True,
     block: int | None = None,
@@ -86,8 +81,8 @@ def sketch(
     scores : array (n,), optional
         For "leverage": rows are picked independently with probabilities in proportion to these,
         see :func:`leverage_scores`. Not negative, not all zero.
-    nnz : int, default 8
-        For "sparse_sign": non-zeros of each column, 1 to m.
+    nnz : int, optional
+        For "sparse_sign": non-zeros of each column, 1 to m; ``min(8, m)`` by default.
     replace : bool, default False
         For srht, srdct, srft, circulant and block_srht: sample with replacement, so that m may
         exceed the number of rows there are.
@@ -98,11 +93,13 @@ def sketch(
         For block_srht: rows of a block, a power of two, at least m without replacement; the
         smallest power of two from 1024 and 4 m on by default. For gaussian_pooled: the least
         number of transformed rows pooled into one, 1 by default.
-    dtype : dtype or str, optional
-        float64 by default. Products follow the precision of the data; what counts is whether it
-        is complex. Then Gaussian, Rademacher, circulant and pooled entries are circular, and
-        the columns of the other kinds are multiplied by 1 or i at random. srft is always
-        complex.
+    dtype : dtype, type or str, optional
+        One of float32, float64, complex64 and complex128, under any name that NumPy has for
+        them, or such a dtype of any library; float64 by default. Products follow the precision
+        of the data; what counts is whether it is complex. Then Gaussian, Rademacher, circulant
+        and pooled entries are circular, and the columns of the other kinds are multiplied by 1
+        or i at random. srft is always complex. leverage keeps rows as they are: its entries are
+        real, whatever the dtype.
     rng : None, int, SeedSequence, BitGenerator or Generator
         Source of the key, from which all numbers of S follow.
 
@@ -118,8 +115,9 @@ def sketch(
         If an argument is of a wrong kind.
     ValueError
         If `kind` is unknown, a number out of its range, `n` None for a kind that does not
-        stream, m larger than the rows that can be sampled without replacement, `scores` missing,
-        misplaced, of a wrong length, negative, all zero, NaN or infinite.
+        stream, m larger than the rows that can be sampled without replacement, an option given
+        to a kind that does not take it, `scores` missing, of a wrong length, negative, all zero,
+        NaN or infinite.
 
     Notes
     -----
@@ -133,15 +131,17 @@ def sketch(
 
     Costs of ``S @ X`` for dense (n, d) data: m n d for gaussian and rademacher; n d log n
     for the transforms (srht a few reads of the data, srdct, srft and circulant several times
-    that); nnz n d for the sparse kinds; m d for leverage. Sparse data meet tiles of S at a cost
-    of m each non-zero, or a sparse S at nnz.
+    that); nnz n d for the sparse kinds; for leverage m d and one read, as NaN in rows that are
+    not picked is refused, too. Sparse data meet tiles of S at a cost of m each non-zero, or a
+    sparse S at nnz.
 
-    Storage: the key, and at most ``32 N`` bytes for the kinds with a global order once they have
-    been used (N is n, padded); see :class:`SketchOperator` for what products need.
+    Storage: the key, and what has been drawn, at most ``25 N + 8 m`` bytes for the kinds with a
+    global order (N is n, padded); :class:`SketchOperator` has the other kinds, and what products
+    need.
 
     References
     ----------
-    .. [1] Z. Song, Z. Zhang, "Hadamard flattening and Gaussian pooling sketch for least squares
+    .. [1] Song, Zhang, "Hadamard flattening and Gaussian pooling sketch for least squares
        with coordinate-wise guarantee", 2026.
     .. [2] J. Nelson, H. L. Nguyen, "OSNAP: faster numerical linear algebra algorithms via
        sparser subspace embeddings", FOCS 2013.
@@ -154,7 +154,7 @@ def sketch(
     >>> X = np.random.default_rng(0).standard_normal((1000, 3))
     >>> S = sketch("srht", 200, 1000, rng=0)
     >>> S
-    <srht sketch of shape (200, 1000), replace=False, permute=True, float64>
+    <srht sketch of shape (200, 1000), replace=False, permute=True, float64, key=db2cd7e7>
     >>> ratio = np.linalg.norm(S @ X, axis=0) / np.linalg.norm(X, axis=0)
     >>> bool(np.all((0.8 < ratio) & (ratio < 1.2)))
     True
@@ -164,15 +164,17 @@ def sketch(
     n = _checked_columns(kind, n)
     replace, permute = check_bool("replace", replace), check_bool("permute", permute)
     name = _dtype_name(dtype)
+    given = {"nnz": nnz, "replace": replace, "permute": permute, "block": block}
+    _refuse_unused(kind, given)
     if kind == "leverage":
         checked = _checked_scores(scores, n)
         return LeverageSketch.drawn(m, name, PhiloxTiles(rng), checked)
     if scores is not None:
         raise ValueError(f"scores must be None for kind {kind!r}: only 'leverage' takes them.")
-    options = _options(kind, m, n, nnz, replace, permute, block)
-    tiles = PhiloxTiles(rng)
+    cls = _CLASSES[kind]
+    options = cls._checked_options(m, n, {option: given[option] for option in cls._options})
     name = _WIDER.get(name, name) if kind == "srft" else name
-    return _CLASSES[kind](m, n, name, tiles, **options)
+    return cls(m, n, name, PhiloxTiles(rng), **options)
 
 
 # ------------------------------------------------------------------------------- arguments
@@ -189,49 +191,19 @@ def _checked_columns(kind: str, n: int | None) -> int | None:
     return None
 
 
-def _options(
-    kind: str, m: int, n: int | None, nnz: int, replace: bool, permute: bool, block: int | None
-) -> dict[str, Any]:
-    """Check the options of a kind and return them; others are left out."""
-    if kind == "block_srht":
-        size = _checked_block(block, m)
-        _check_sample(kind, m, size, "a block", replace)
-        return {"replace": replace, "permute": permute, "block": size}
-    if kind == "gaussian_pooled":
-        return {"block": 1 if block is None else check_int("block", block, 1)}
-    if block is not None:
-        raise ValueError(
-            f"block must be None for kind {kind!r}: only 'block_srht' and 'gaussian_pooled' "
-            "work in blocks."
-        )
-    if kind == "sparse_sign":
-        return {"nnz": check_int("nnz", nnz, 1, m, why=f"for m={m}")}
-    if n is None or kind in _STREAMING:
-        return {}
-    available = {"srht": padded, "circulant": fast_length}.get(kind, int)(n)
-    _check_sample(kind, m, available, f"n={n}", replace)
-    return {"replace": replace} if kind == "circulant" else {"replace": replace, "permute": permute}
-
-
-def _check_sample(kind: str, m: int, available: int, of: str, replace: bool) -> None:
-    if m > available and not replace:
-        raise ValueError(
-            f"m must be at most {available}, the rows that {kind!r} can sample without "
-            f"replacement for {of}, got {m}. Set replace=True to sample with replacement."
-        )
-
-
-def _checked_block(block: int | None, m: int) -> int:
-    if block is None:
-        return default_block(m)
-    size = check_int("block", block, 1)
-    if size & (size - 1):
-        raise ValueError(f"block must be a power of two, got {size}. {padded(size)} is the next.")
-    return size
+def _refuse_unused(kind: str, given: dict[str, Any]) -> None:
+    """Refuse options that the kind does not take, unless they were left out."""
+    for option, value in given.items():
+        if option not in _CLASSES[kind]._options and value is not _DEFAULTS[option]:
+            takers = ", ".join(k for k, cls in _CLASSES.items() if option in cls._options)
+            raise ValueError(
+                f"{option} must be {_DEFAULTS[option]} for kind {kind!r}, got {value!r}: it is an "
+                f"option of {takers}."
+            )
 
 
 def _checked_scores(scores: Array | None, n: int | None) -> Array:
-    """Return scores as float64 on the host, checked."""
+    """Return scores in units of the largest as float64 on the host, checked."""
     if scores is None:
         raise ValueError(
             "scores must be given for kind 'leverage', got None. leverage_scores(X) returns them."
@@ -243,21 +215,34 @@ def _checked_scores(scores: Array | None, n: int | None) -> Array:
         raise ValueError(f"scores must have shape ({n},) for n={n}, got {tuple(scores.shape)}.")
     if not bool(xp.all(xp.isfinite(scores))):
         raise ValueError("scores must not contain NaN or infinity.")
-    host = to_numpy(scores).astype("float64")
+    host = to_numpy(scores)
     if host.min() < 0:
         where = int(host.argmin())
-        raise ValueError(f"scores must not be negative, got {host[where]} at position {where}.")
+        raise ValueError(
+            f"scores must not be negative, got {float(host[where])} at position {where}."
+        )
     if host.max() == 0:
         raise ValueError("scores must not be all zero: no row could be picked.")
-    return host
+    wide = host.astype(HOST.result_type(host.dtype, HOST.float64))
+    return (wide / wide.max()).astype("float64")  # the ratios are all that counts
 
 
 def _dtype_name(dtype: Any) -> str:
     """Return the standard's name of a dtype of any library, float64 for None."""
     if dtype is None:
         return "float64"
-    for text in (dtype, getattr(dtype, "name", None), getattr(dtype, "__name__", None), str(dtype)):
-        name = str(text).rpartition(".")[2]
-        if name in _DTYPES:
-            return name
-    raise TypeError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}.")
+    if isinstance(dtype, (str, type)):
+        name = _numpy_name(dtype)
+    else:
+        name = str(getattr(dtype, "name", dtype)).rpartition(".")[2]
+    if name in DTYPES:
+        return name
+    raise TypeError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+
+
+def _numpy_name(dtype: str | type) -> str:
+    """Return NumPy's full name of a dtype, empty where it knows none."""
+    try:
+        return str(HOST.dtype(dtype).name)
+    except (TypeError, ValueError, SyntaxError):
+        return ""

@@ -14,17 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 from linalgkit._core.array import Array, Device, DType, Namespace, device, real_dtype
 from linalgkit._core.random import PhiloxTiles
+from linalgkit._core.validation import check_int
 from linalgkit._kernels import fwht, hadamard_blocks, hadamard_pool, hadamard_rows, sparse_embed
 from linalgkit.sketching import _draws
 from linalgkit.sketching._blocks import add, cuts, joined, to
 from linalgkit.sketching._operator import PANEL, SketchOperator
+from linalgkit.sketching._options import checked_sampling
 
 LEAST_BLOCK = 1024
 RUN_ROWS = 2**17  # of whole blocks that are transformed in one call
-_KEPT = 1 << 20  # numbers drawn: of a sketch with so few of them all are kept, 9 bytes each
+_KEPT = 1 << 20  # numbers drawn: of a sketch with so few of them all are kept, 10 bytes each
 
 
 def padded(n: int) -> int:
@@ -79,6 +82,10 @@ class HadamardSketch(SketchOperator, kind="srht"):
         super().__init__(m, n, dtype, tiles)
         self.replace, self.permute = replace, permute
         self.n_padded = padded(n)
+
+    @classmethod
+    def _checked_options(cls, m: int, n: int | None, options: dict[str, Any]) -> dict[str, Any]:
+        return checked_sampling(cls.kind, m, padded(n or 1), f"n={n}", options)
 
     @cached_property
     def _order(self) -> Array:
@@ -153,6 +160,12 @@ class BlockHadamardSketch(SketchOperator, kind="block_srht"):
     ) -> None:
         super().__init__(m, n, dtype, tiles)
         self.replace, self.permute, self.block = replace, permute, block
+
+    @classmethod
+    def _checked_options(cls, m: int, n: int | None, options: dict[str, Any]) -> dict[str, Any]:
+        flags = dict(options)
+        block = checked_block(flags.pop("block"), m)
+        return {**checked_sampling(cls.kind, m, block, "a block", flags), "block": block}
 
     def _draw(self, k: int) -> _draws.BlockDraw:
         """Make the random numbers of block `k`, or find them."""
@@ -266,3 +279,13 @@ class BlockHadamardSketch(SketchOperator, kind="block_srht"):
 def default_block(m: int) -> int:
     """Return the rows of a block: a power of two, 1024 at least and four times the sketch."""
     return max(LEAST_BLOCK, padded(4 * m))
+
+
+def checked_block(block: int | None, m: int) -> int:
+    """Return the rows of a block, which must be a power of two; for None the default."""
+    if block is None:
+        return default_block(m)
+    size = check_int("block", block, 1)
+    if size & (size - 1):
+        raise ValueError(f"block must be a power of two, got {size}. {padded(size)} is the next.")
+    return size

@@ -18,18 +18,32 @@ from linalgkit._core.array import (
     Namespace,
     adjoint,
     eps,
+    is_complex_dtype,
     itemsize,
     matmul_h,
     real_dtype,
+    to_numpy,
     widest_dtype,
 )
 from linalgkit._core.capabilities import capability
 from linalgkit._core.linalg import eigh_desc, hermitian_part, tsqr
 from linalgkit._core.operator_base import squared_row_norms
 from linalgkit._core.operators import DenseOperator, Operator, SparseOperator, as_operator
-from linalgkit._core.random import as_generator, standard_normal
+from linalgkit._core.random import as_generator, signs, standard_normal
+from linalgkit._core.scaling import ldexp, scale_exponent, silent
 from linalgkit._core.validation import check_choice, check_finite_block
-from linalgkit.sketching._blocks import add, cuts, joined
+from linalgkit.sketching._blocks import (
+    ScaledOperator,
+    add,
+    column_largest,
+    cuts,
+    exponents_of,
+    joined,
+    largest_part,
+    ldexp_columns,
+    longest_exponent,
+)
+from linalgkit.sketching._draws import HOST
 from linalgkit.sketching._factory import sketch
 
 METHODS = ("exact", "sketch")
@@ -64,7 +78,7 @@ def leverage_scores(A: Any, *, method: str = "exact", rng: object = None) -> Arr
     Raises
     ------
     TypeError
-        If `A` is no matrix, or `rng` of a wrong kind.
+        If `A` is no matrix, or `rng` of a wrong kind, whatever the method.
     ValueError
         If `A` is not 2-D or holds NaN or infinity, or `method` is unknown.
 
@@ -84,7 +98,9 @@ def leverage_scores(A: Any, *, method: str = "exact", rng: object = None) -> Arr
     experience). Flops ``2 n d c``. Below 16 d rows the exact scores are returned.
 
     Storage: ``n`` numbers for the result, ``20 d^2`` for small matrices, and blocks of 4 MiB;
-    for operators columns of n numbers of 4 MiB together or one.
+    for operators columns of n numbers of 4 MiB together or one. Where entries come within a cube
+    root of the ends of the dtype's range (1e-102 and 1e102 in float64), columns are brought to
+    order one by powers of two first, in a copy of `A`; an operator as a whole, by its products.
 
     References
     ----------
@@ -99,14 +115,15 @@ def leverage_scores(A: Any, *, method: str = "exact", rng: object = None) -> Arr
     array([0.5, 0.5, 1. ])
     """
     check_choice("method", method, METHODS)
+    generator = as_generator(rng)
     op = _checked_operator(A)
     xp, (n, d) = op.xp, op.shape
     if n == 0 or d == 0:
         scores = xp.zeros((n,), dtype=xp.float32, device=op.device)
     elif method == "sketch" and n > _sketch_rows(16, d):
-        scores = _sketched_scores(op, as_generator(rng))
+        scores = _sketched_scores(_of_order_one(op), generator)
     else:
-        scores = _exact_scores(op)
+        scores = _exact_scores(_of_order_one(op))
     if not bool(xp.all(xp.isfinite(scores))):
         raise ValueError("A must not contain NaN or infinity, but a product with it does.")
     one = xp.ones_like(scores)
@@ -118,6 +135,60 @@ def _checked_operator(A: Any) -> Operator:
     if isinstance(op, (DenseOperator, SparseOperator)):
         check_finite_block(op.A, name="A")
     return op
+
+
+def _of_order_one(op: Operator) -> Operator:
+    """Return a matrix with the same scores whose squares stay within the range of the dtype."""
+    xp = op.xp
+    allowed = longest_exponent(xp, op.dtype) // 3
+    if not isinstance(op, (DenseOperator, SparseOperator)):
+        exponent = _operator_exponent(op)
+        return op if abs(exponent) <= allowed else ScaledOperator(op, -exponent)
+    exponents = _column_exponents(op)
+    if int(abs(exponents).max()) <= allowed:
+        return op
+    if isinstance(op, DenseOperator):
+        return DenseOperator(ldexp_columns(op.A, -exponents, xp))
+    A = op.A
+    data = ldexp_columns(A.data[None, :], -exponents[to_numpy(A.indices)], xp)[0, :]
+    return SparseOperator(type(A)((data, A.indices, A.indptr), shape=A.shape))
+
+
+def _column_exponents(op: DenseOperator | SparseOperator) -> Any:
+    """Return the exponents of the largest entries of the columns, found block by block."""
+    n, d = op.shape
+    largest = HOST.zeros(d)
+    for start, stop in cuts(0, n, _block_rows(op)):
+        block = op.A[start:stop, :]
+        parts = _sparse_columns(block, op.xp) if isinstance(op, SparseOperator) else (block,)
+        for part in parts:
+            largest = HOST.maximum(largest, column_largest(part, op.xp))
+    return exponents_of(largest)
+
+
+def _sparse_columns(A: Any, xp: Namespace) -> list[Array]:
+    """Return dense rows (1, d) of the largest real and imaginary parts in the columns."""
+    parts = (A.real, A.imag) if is_complex_dtype(xp, A.dtype) else (A,)
+    return [abs(part).max(axis=0).toarray().reshape(1, -1) for part in parts]
+
+
+def _block_rows(op: DenseOperator | SparseOperator) -> int:
+    """Return how many rows have entries of some 4 MiB, non-zeros of sparse rows."""
+    if isinstance(op, DenseOperator):
+        return _row_step(op, 1)
+    return max(1, _BLOCK_BYTES * op.shape[0] // (16 * max(1, int(op.A.nnz))))
+
+
+def _operator_exponent(op: Operator) -> int:
+    """Return the exponent of a matrix that is known by its products, as one of them shows it."""
+    xp, d = op.xp, op.shape[1]
+    v = signs(as_generator(0), (d, 1), xp=xp, device=op.device, dtype=op.dtype)
+    for small in (0, -longest_exponent(xp, op.dtype) // 2):
+        with silent():
+            seen = largest_part(op.matmul(ldexp(v, small, xp)))
+        if math.isfinite(seen):
+            return scale_exponent(seen) - small if seen > 0 else 0
+    return 0
 
 
 def _exact_scores(op: Operator) -> Array:

@@ -35,21 +35,26 @@ from linalgkit._core.capabilities import capability
 from linalgkit._core.operators import DenseOperator, Operator, SparseOperator
 from linalgkit._core.random import PhiloxTiles
 from linalgkit._core.state import State, Stateful
-from linalgkit._core.validation import check_finite_block, check_int
+from linalgkit._core.validation import check_choice, check_finite_block, check_int
 from linalgkit.sketching import _draws
+from linalgkit.sketching._adjoint import AdjointSketch, LeftFactor
 from linalgkit.sketching._blocks import (
     add,
     as_block,
+    check_entries,
     cuts,
+    finite_product,
     identity_pieces,
     joined,
-    refuse_not_finite,
     to,
 )
+from linalgkit.sketching._options import checked_tiles
 
 TILE_BYTES = 2 * 2**20  # of a tile of entries
 PRODUCT_BYTES = 32 * 2**20  # of a piece of a product with a matrix-free operator
 PANEL = 64  # columns that are turned at a time
+DTYPES = ("float32", "float64", "complex64", "complex128")
+MOST_NUMBERS = 2**62  # of a stream's rows times m: the generator's counters hold more
 
 
 @capability(
@@ -58,7 +63,7 @@ PANEL = 64  # columns that are turned at a time
     streaming=True,
     notes="Streaming means :meth:`apply_rows`: blocks may come in any order and from anywhere.",
 )
-class SketchOperator(Stateful, ABC):
+class SketchOperator(LeftFactor, Stateful, ABC):
     """A random matrix S of shape (m, n) with ``E S^H S = I``, known by key and sizes.
 
     Made by :func:`sketch` and :func:`tensor_sketch`, not by calling the class.
@@ -93,7 +98,8 @@ class SketchOperator(Stateful, ABC):
     Raises
     ------
     TypeError, ValueError
-        From products: wrong kind or shape of the factor, NaN or infinity in it.
+        From products: wrong kind or shape of the factor, NaN or infinity in it, or a product too
+        large for its precision. ``X @ S`` and ``numpy.asarray(S)`` are refused.
 
     Notes
     -----
@@ -103,16 +109,19 @@ class SketchOperator(Stateful, ABC):
     precision of `X`. Integers are worked on in the default float. A matrix-free `X` is met by
     products with pieces of the identity, or with pieces of ``S^H`` through its adjoint where
     it has more columns than `S` has rows. Every product is one synchronisation, in which its
-    finiteness is checked.
+    finiteness is checked ("leverage" reads all rows for it). Where a sum overflows although the
+    scaled product does not, the product is made again of `X` divided by a power of two.
 
     All random numbers come from one key, so that column r of `S` is the same on every library,
     in every cut into blocks, and after :meth:`save` and :meth:`load`: signs and indices
     identically, Gaussian entries to a few units in the last place.
 
-    Storage: the key; at most ``32 N`` bytes once a kind with a global order has been used (N is
-    `n`, padded), 5 MiB once a sparse kind has; during a product the result and tiles of 2 MiB
-    with what it takes to make them (32 MiB in all), or panels of columns (``128 N`` numbers).
-    `S` is never stored whole.
+    Storage: the key, and what has been drawn: at most ``25 N + 8 m`` bytes of a kind with a
+    global order once it has been used (N is `n`, padded), 16 m bytes of leverage; where `n` is
+    known and they are no more than 2^20, 12 bytes a non-zero of a sparse kind and 10 bytes a
+    number drawn for block_srht. During a product the result and tiles of 2 MiB with what it
+    takes to make them (32 MiB in all), or panels of columns (``128 N`` numbers). `S` is never
+    stored whole.
 
     Examples
     --------
@@ -130,7 +139,9 @@ class SketchOperator(Stateful, ABC):
     streams: ClassVar[bool] = False
     is_exact: ClassVar[bool] = False
     _turned: ClassVar[bool] = False  # a complex S is a real one times a diagonal of 1 and i
+    _sees_all: ClassVar[bool] = True  # NaN in any row of X is one in the product
     _options: ClassVar[tuple[str, ...]] = ()
+    _dtypes: ClassVar[tuple[str, ...]] = DTYPES
     _kinds: ClassVar[dict[str, type[SketchOperator]]] = {}
 
     def __init_subclass__(cls, kind: str = "", **kwargs: Any) -> None:
@@ -147,6 +158,11 @@ class SketchOperator(Stateful, ABC):
         self._scale = m**-0.5
 
     # ------------------------------------------------------------ for the kinds to write
+
+    @classmethod
+    def _checked_options(cls, m: int, n: int | None, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of the kind, checked and with their defaults, or raise."""
+        return options
 
     @abstractmethod
     def _tile(self, start: int, stop: int, xp: Namespace, device: Device, dtype: DType) -> Array:
@@ -194,7 +210,7 @@ class SketchOperator(Stateful, ABC):
     def __matmul__(self, X: Any) -> Array:
         block, is_vector = as_block("X", X)
         self._check_whole(block.shape)
-        return self._product(block, X, 0, is_vector)
+        return self._product(block, X, 0, is_vector, "X")
 
     def apply_rows(self, X_block: Any, start: int) -> Array:
         """Return the share of a block of rows: the shares of all blocks sum to ``S @ X``.
@@ -204,7 +220,8 @@ class SketchOperator(Stateful, ABC):
         X_block : array (b,) or (b, d), sparse container or operator
             Rows `start` to ``start + b`` of `X`.
         start : int
-            The number of the block's first row, counted from 0.
+            The number of the block's first row, counted from 0. Where the number of rows is
+            open, m times the end of the block must not exceed 2^62.
 
         Returns
         -------
@@ -214,7 +231,8 @@ class SketchOperator(Stateful, ABC):
         Raises
         ------
         TypeError, ValueError
-            For no matrix, rows beyond the last column of `S`, NaN or infinity.
+            For no matrix, rows beyond the last column of `S`, NaN or infinity, or a share too
+            large for its precision.
 
         Notes
         -----
@@ -229,7 +247,8 @@ class SketchOperator(Stateful, ABC):
                 f"X_block must end at row {n} at the latest, as S has shape {self.shape}, got "
                 f"{block.shape[0]} rows from row {start} on."
             )
-        return self._product(block, X_block, start, is_vector)
+        self._check_reach("start", start, block.shape[0])
+        return self._product(block, X_block, start, is_vector, "X_block")
 
     def _check_whole(self, shape: tuple[int, ...]) -> None:
         n = self.shape[1]
@@ -239,13 +258,21 @@ class SketchOperator(Stateful, ABC):
                 f"{tuple(shape)}. S.apply_rows(X, start) takes a part of the rows."
             )
 
-    def _product(self, block: Any, given: Any, start: int, is_vector: bool) -> Array:
+    def _check_reach(self, name: str, start: int, count: int) -> None:
+        """Refuse rows for which the generator has no numbers of their own."""
+        most = MOST_NUMBERS // self.m
+        if self.streams and start + count > most:
+            raise ValueError(
+                f"{name} must be at most {most - count} for {count} rows and m={self.m}, "
+                f"got {start}."
+            )
+
+    def _product(self, block: Any, given: Any, start: int, is_vector: bool, name: str) -> Array:
         """Return the share of a checked block, refused if it is not finite."""
-        with _draws.HOST.errstate(over="ignore", invalid="ignore"):
-            Y = self._share(block, start)
-        xp = array_namespace(Y)
-        if not bool(xp.all(xp.isfinite(Y))):
-            refuse_not_finite(given, block)
+        if not self._sees_all:
+            check_entries(given, block, name)
+        of = "S @ X" if name == "X" else "its share of S @ X"
+        Y = finite_product(lambda x: self._share(x, start), block, given, name=name, of=of)
         return Y[:, 0] if is_vector else Y
 
     def _share(self, block: Any, start: int) -> Array:
@@ -282,7 +309,7 @@ class SketchOperator(Stateful, ABC):
         if d <= self.m or (self.is_complex and not is_complex_dtype(xp, A.dtype)):
             unit = A.dtype
             pieces = [
-                self._dense_share(A.matmul(E), start, xp, dtype)
+                self._dense_share(self._seen(A.matmul(E)), start, xp, dtype)
                 for E in identity_pieces(d, width, xp, A.device, unit)
             ]
             return joined(pieces, 1, xp)
@@ -291,6 +318,12 @@ class SketchOperator(Stateful, ABC):
             for E in identity_pieces(self.m, width, xp, A.device, dtype)
         ]
         return joined(pieces, 0, xp)
+
+    def _seen(self, X: Array) -> Array:
+        """Return columns of an operator, refused if NaN in them could be overlooked."""
+        if not self._sees_all:
+            check_finite_block(X)
+        return X
 
     def _sum(self, share: Callable[[int, int], Array], count: int, bytes_each: int) -> Array:
         """Return the sum of the shares of pieces whose tiles are of a few MiB."""
@@ -335,7 +368,8 @@ class SketchOperator(Stateful, ABC):
         Parameters
         ----------
         start, stop : int
-            The range, as in a slice, within the columns of S.
+            The range, as in a slice, within the columns of S. Where their number is open,
+            ``m stop`` must not exceed 2^62.
         like : array, optional
             An array whose library, device and precision the entries shall have; NumPy and
             the dtype of S by default.
@@ -356,6 +390,7 @@ class SketchOperator(Stateful, ABC):
         xp, dev, dtype = self._target(like)
         if start == stop:
             return xp.zeros((self.m, 0), dtype=dtype, device=dev)
+        self._check_reach("start", start, stop - start)
         return xp.matrix_transpose(self._turned_tile(start, stop, xp, dev, dtype) * self._scale)
 
     def toarray(self, *, like: Array | None = None) -> Array:
@@ -417,8 +452,13 @@ class SketchOperator(Stateful, ABC):
         return self.kind, self.shape, self.is_complex, options, self.tiles
 
     def __repr__(self) -> str:
-        options = "".join(f", {k}={v!r}" for k, v in self._settings().items())
-        return f"<{self.kind} sketch of shape {self.shape}{options}, {self.dtype}>"
+        options = "".join(f", {k}={v!r}" for k, v in self._shown().items())
+        key = f"{self.tiles.key[0] >> 32:08x}"
+        return f"<{self.kind} sketch of shape {self.shape}{options}, {self.dtype}, key={key}>"
+
+    def _shown(self) -> dict[str, Any]:
+        """Return the options that the repr shows."""
+        return self._settings()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the key and the sizes; what has been drawn from them is drawn again."""
@@ -443,37 +483,12 @@ class SketchOperator(Stateful, ABC):
         kind = SketchOperator._kinds.get(state["kind"])
         if kind is None or not issubclass(kind, cls):
             raise ValueError(f"kind must be one of {sorted(cls._kinds)}, got {state['kind']!r}.")
-        tiles = PhiloxTiles.from_state(state["tiles"])
-        return kind(state["m"], state["n"], state["dtype"], tiles, **state["options"])
-
-
-class AdjointSketch:
-    """The conjugate transpose of a sketch."""
-
-    def __init__(self, sketch: SketchOperator, n: int) -> None:
-        self._sketch = sketch
-        self.shape = (n, sketch.m)
-        self.dtype = sketch.dtype
-
-    def adjoint(self) -> SketchOperator:
-        """Return the sketch itself."""
-        return self._sketch
-
-    def __matmul__(self, Y: Array) -> Array:
-        S, (n, m) = self._sketch, self.shape
-        xp = array_namespace(Y)
-        if Y.ndim not in (1, 2) or Y.shape[0] != m:
-            raise ValueError(
-                f"Y must be of shape ({m},) or ({m}, q) to be multiplied by the adjoint of S of "
-                f"shape {S.shape}, got shape {tuple(Y.shape)}."
-            )
-        dtype = S._result_dtype(xp, working_dtype(xp, device(Y), Y.dtype))
-        columns = xp.astype(Y if Y.ndim == 2 else Y[:, None], dtype, copy=False)
-        check_finite_block(columns, name="Y")
-        if columns.shape[1] == 0:
-            return xp.zeros((n, 0), dtype=dtype, device=device(Y))
-        X = S._adjoint_share(columns, 0, n, xp)
-        return X if Y.ndim == 2 else X[:, 0]
-
-    def __repr__(self) -> str:
-        return f"<adjoint of {self._sketch!r}>"
+        m = check_int("m", state["m"], 1)
+        n = state["n"] if state["n"] is None and kind.streams else check_int("n", state["n"], 1)
+        dtype = check_choice("dtype", state["dtype"], kind._dtypes)
+        options = state["options"]
+        if set(options) != set(kind._options):
+            raise ValueError(f"options must be {kind._options}, got {tuple(options)}.")
+        return kind(
+            m, n, dtype, checked_tiles(state["tiles"]), **kind._checked_options(m, n, options)
+        )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import Any
 
 from linalgkit._core.array import (
     Array,
@@ -24,6 +25,7 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.operators import SparseOperator
 from linalgkit._core.random import PhiloxTiles
+from linalgkit._core.validation import check_int
 from linalgkit._kernels import fwht, hadamard_pool, normal_rows
 from linalgkit.sketching import _draws
 from linalgkit.sketching._blocks import cuts, identity_pieces, joined, to
@@ -60,6 +62,11 @@ class PooledSketch(SketchOperator, kind="gaussian_pooled"):
         self.block = block
         self.n_padded = padded(max(n, m * block))
         self._scale = math.sqrt(1 / self.n_padded)
+
+    @classmethod
+    def _checked_options(cls, m: int, n: int | None, options: dict[str, Any]) -> dict[str, Any]:
+        block = options["block"]
+        return {"block": 1 if block is None else check_int("block", block, 1)}
 
     @cached_property
     def _signs(self) -> Array:

@@ -30,11 +30,13 @@ from linalgkit._core.array import (
 from linalgkit._core.operators import SparseOperator
 from linalgkit._core.random import PhiloxTiles
 from linalgkit._core.sparse import csr_type
+from linalgkit._core.validation import check_int
 from linalgkit._kernels import sparse_embed
 from linalgkit.sketching import _draws
 from linalgkit.sketching._blocks import add, cuts, joined, to
 from linalgkit.sketching._operator import TILE_BYTES, SketchOperator
 
+_NNZ = 8  # of a column, by default
 _CHUNK = 1 << 18  # non-zeros that are held at a time
 _KEPT = 1 << 20  # of a sketch with so few of them all are kept, 12 bytes each
 _DRAWN = 1 << 14  # numbers that are drawn at a time: arrays that stay in cache
@@ -136,6 +138,11 @@ class SparseSignSketch(ColumnSparseSketch, kind="sparse_sign"):
         self.nnz = nnz
         self._scale = math.sqrt(1 / nnz)
 
+    @classmethod
+    def _checked_options(cls, m: int, n: int | None, options: dict[str, Any]) -> dict[str, Any]:
+        nnz = options["nnz"]
+        return {"nnz": min(_NNZ, m) if nnz is None else check_int("nnz", nnz, 1, m, f"for m={m}")}
+
     @cached_property
     def _groups(self) -> tuple[Array, Array]:
         """Return first row and size of each group, as often as rows are drawn at a time.
@@ -185,6 +192,10 @@ class CountSketch(SparseSignSketch, kind="countsketch"):
     def __init__(self, m: int, n: int | None, dtype: str, tiles: PhiloxTiles) -> None:
         super().__init__(m, n, dtype, tiles, nnz=1)
 
+    @classmethod
+    def _checked_options(cls, m: int, n: int | None, options: dict[str, Any]) -> dict[str, Any]:
+        return options
+
 
 class LeverageSketch(SketchOperator, kind="leverage"):
     """Rows of `X` picked with given probabilities, divided by ``sqrt(m p)``.
@@ -200,6 +211,7 @@ class LeverageSketch(SketchOperator, kind="leverage"):
     """
 
     _options = ("rows", "weights")
+    _sees_all = False
 
     def __init__(
         self, m: int, n: int, dtype: str, tiles: PhiloxTiles, *, rows: Array, weights: Array
@@ -207,6 +219,17 @@ class LeverageSketch(SketchOperator, kind="leverage"):
         super().__init__(m, n, dtype, tiles)
         self.rows, self.weights = rows, weights
         self._scale = 1.0
+
+    @classmethod
+    def _checked_options(cls, m: int, n: int | None, options: dict[str, Any]) -> dict[str, Any]:
+        host, rows, weights = _draws.HOST, options["rows"], options["weights"]
+        if not (rows.dtype == host.int64 and weights.dtype == host.float64):
+            raise TypeError(f"rows of {rows.dtype} and weights of {weights.dtype}")
+        if not (rows.shape == weights.shape == (m,) and 0 <= rows.min() <= rows.max() < (n or 0)):
+            raise ValueError(f"rows must be {m} numbers from 0 below {n}, each with a weight.")
+        if not (host.isfinite(weights) & (weights > 0)).all():
+            raise ValueError("weights must be positive and finite.")
+        return options
 
     @classmethod
     def drawn(cls, m: int, dtype: str, tiles: PhiloxTiles, scores: Array) -> LeverageSketch:
@@ -231,8 +254,8 @@ class LeverageSketch(SketchOperator, kind="leverage"):
     def _identity(self) -> tuple[Any, ...]:
         return *super()._identity()[:3], tuple(self.rows.tolist()), tuple(self.weights.tolist())
 
-    def __repr__(self) -> str:
-        return f"<leverage sketch of shape {self.shape}, {self.dtype}>"
+    def _shown(self) -> dict[str, Any]:
+        return {}
 
     def _picks(
         self, start: int, stop: int, xp: Namespace, dev: Device, dtype: DType

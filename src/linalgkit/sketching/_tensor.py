@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 from linalgkit._core.array import (
     Array,
@@ -29,13 +29,29 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.capabilities import capability
 from linalgkit._core.random import PhiloxTiles
-from linalgkit._core.validation import check_choice, check_finite_block, check_int
+from linalgkit._core.scaling import silent
+from linalgkit._core.validation import (
+    check_array_2d,
+    check_choice,
+    check_finite_block,
+    check_int,
+)
 from linalgkit._kernels import hadamard_rows, sparse_embed
 from linalgkit.sketching import _draws
-from linalgkit.sketching._blocks import to
+from linalgkit.sketching._blocks import (
+    column_largest,
+    exponents_of,
+    finite_product,
+    ldexp_columns,
+    longest_exponent,
+    refuse_overflow,
+    to,
+)
 from linalgkit.sketching._hadamard import hadamard_entries, padded
 from linalgkit.sketching._operator import SketchOperator
 from linalgkit.sketching._sparse import ColumnSparseSketch
+
+_RUN = 4  # factors of order one that are multiplied before the product is brought to order one
 
 
 @capability("sketching.TensorSketchOperator", sparse=True)
@@ -59,7 +75,8 @@ class TensorSketchOperator(SketchOperator):
     Raises
     ------
     TypeError, ValueError
-        From products: wrong kinds, numbers or shapes of factors, NaN or infinity in them.
+        From products: wrong kinds, numbers or shapes of factors, NaN or infinity in them, a
+        sketch that is too large for its precision.
 
     Notes
     -----
@@ -76,12 +93,20 @@ class TensorSketchOperator(SketchOperator):
     """
 
     _options = ("sizes",)
+    _dtypes: ClassVar[tuple[str, ...]] = ("float64",)
 
     def __init__(
         self, m: int, n: int, dtype: str, tiles: PhiloxTiles, *, sizes: Sequence[int]
     ) -> None:
         super().__init__(m, n, dtype, tiles)
         self.sizes = tuple(int(size) for size in sizes)
+
+    @classmethod
+    def _checked_options(cls, m: int, n: int | None, options: dict[str, Any]) -> dict[str, Any]:
+        sizes = checked_sizes(options["sizes"])
+        if math.prod(sizes) != n:
+            raise ValueError(f"n must be the product of sizes {tuple(sizes)}, got {n}.")
+        return {"sizes": sizes}
 
     def _settings(self) -> dict[str, Any]:
         return {"sizes": list(self.sizes)}
@@ -101,16 +126,16 @@ class TensorSketchOperator(SketchOperator):
 
     @abstractmethod
     def _tensor_map(self, B: Array, xp: Namespace) -> Array:
-        """Return ``S vec(B)``, (m, k), unscaled, for a tensor (n1, ..., nq, k)."""
+        """Return ``S vec(B)``, (m, k), unscaled, for k tensors as columns, (n, k)."""
 
     # ---------------------------------------------------------------------------- products
 
-    def apply_kron(self, factors: Sequence[Array]) -> Array:
+    def apply_kron(self, factors: Iterable[Array]) -> Array:
         """Return ``S @ kron(A1, kron(A2, ...))`` without forming the product.
 
         Parameters
         ----------
-        factors : sequence of array (n_t, d_t)
+        factors : iterable of array (n_t, d_t)
             One for each size, of one library; real or complex.
 
         Returns
@@ -121,16 +146,22 @@ class TensorSketchOperator(SketchOperator):
         Raises
         ------
         TypeError, ValueError
-            For a wrong number or wrong shapes of factors, NaN or infinity.
-        """
-        return self._apply(factors, _row_kron)
+            For a wrong kind, number or shape of factors, NaN or infinity in them, or a sketch
+            that is too large for its precision.
 
-    def apply_khatri_rao(self, factors: Sequence[Array]) -> Array:
+        Notes
+        -----
+        Columns of the factors are brought to order one by powers of two, which come back in the
+        end: only the size of the sketch itself counts. Each factor costs three synchronisations.
+        """
+        return self._apply(list(factors), is_kron=True)
+
+    def apply_khatri_rao(self, factors: Iterable[Array]) -> Array:
         """Return S times the matrix whose column j is the Kronecker product of columns j.
 
         Parameters
         ----------
-        factors : sequence of array (n_t, d)
+        factors : iterable of array (n_t, d)
             One for each size, all with as many columns.
 
         Returns
@@ -141,41 +172,60 @@ class TensorSketchOperator(SketchOperator):
         Raises
         ------
         TypeError, ValueError
-            For a wrong number or wrong shapes of factors, NaN or infinity.
+            As from :meth:`apply_kron`.
         """
-        widths = {int(A.shape[1]) for A in factors if A.ndim == 2}
-        if len(widths) > 1:
+        return self._apply(list(factors), is_kron=False)
+
+    def _apply(self, factors: list[Array], *, is_kron: bool) -> Array:
+        xp, dtype, arrays = self._checked_factors(factors)
+        widths = {int(A.shape[1]) for A in arrays}
+        if len(widths) > 1 and not is_kron:
             raise ValueError(
                 f"factors must have one number of columns, got {sorted(widths)}. "
                 "apply_kron takes factors of different widths."
             )
-        return self._apply(factors, lambda Y, Z, xp: Y * Z)
+        with silent():
+            total, exponents = self._row_products(arrays, is_kron, xp)
+            Y = self._from_product(total, xp, dtype) * self._scale
+            Y = ldexp_columns(Y, exponents, xp)
+        if not bool(xp.all(xp.isfinite(Y))):
+            refuse_overflow("factors", "their sketch")
+        return Y
 
-    def _apply(
-        self, factors: Sequence[Array], product: Callable[[Array, Array, Namespace], Array]
-    ) -> Array:
-        xp, dtype, arrays = self._checked_factors(factors)
-        total = None
-        for Y in self._factor_sketches(arrays, xp):
-            total = Y if total is None else product(total, Y, xp)
-        return self._from_product(total, xp, dtype) * self._scale
+    def _row_products(
+        self, factors: list[Array], is_kron: bool, xp: Namespace
+    ) -> tuple[Array, Array]:
+        """Return the products of the factors' sketches, and exponents for their columns."""
+        pairs = [_in_range(A, xp) for A in factors]
+        sketches = self._factor_sketches([A for A, _ in pairs], xp)
+        total, exponents = None, None
+        for t, (Y, (_, first)) in enumerate(zip(sketches, pairs, strict=True)):
+            Y, second = _of_order_one(Y, xp)
+            total, exponents = (
+                (Y, first + second)
+                if total is None
+                else _multiplied(total, exponents, Y, first + second, is_kron, xp)
+            )
+            if t % _RUN == _RUN - 1:
+                total, more = _of_order_one(total, xp)
+                exponents = exponents + more
+        return total, exponents
 
-    def _checked_factors(self, factors: Sequence[Array]) -> tuple[Namespace, DType, list[Array]]:
-        factors = list(factors)
+    def _checked_factors(self, factors: list[Array]) -> tuple[Namespace, DType, list[Array]]:
         if len(factors) != len(self.sizes):
             raise ValueError(
                 f"factors must be {len(self.sizes)} matrices for sizes {self.sizes}, "
                 f"got {len(factors)}."
             )
-        xp = array_namespace(*factors)
         for t, (A, size) in enumerate(zip(factors, self.sizes, strict=True)):
-            if A.ndim != 2 or A.shape[0] != size or A.shape[1] < 1:
+            check_array_2d(f"factors[{t}]", A)
+            if A.shape[0] != size or A.shape[1] < 1:
                 raise ValueError(
                     f"factors[{t}] must be of shape ({size}, d) with d at least 1, "
                     f"got shape {tuple(A.shape)}."
                 )
             check_finite_block(A, name=f"factors[{t}]")
-        dev = device(factors[0])
+        xp, dev = array_namespace(*factors), device(factors[0])
         dtype = xp.result_type(*(working_dtype(xp, dev, A.dtype) for A in factors))
         return xp, dtype, [xp.astype(A, dtype, copy=False) for A in factors]
 
@@ -195,7 +245,7 @@ class TensorSketchOperator(SketchOperator):
         Raises
         ------
         TypeError, ValueError
-            For a wrong shape, NaN or infinity.
+            For a wrong shape, NaN or infinity, or a sketch too large for its precision.
         """
         xp = array_namespace(B)
         q = len(self.sizes)
@@ -204,15 +254,31 @@ class TensorSketchOperator(SketchOperator):
                 f"B must be of shape {self.sizes}, or with one axis more for several right "
                 f"sides, got shape {tuple(B.shape)}."
             )
-        dtype = working_dtype(xp, device(B), B.dtype)
-        rows = xp.reshape(xp.astype(B, dtype, copy=False), (self.shape[1], -1))
+        dtype, k = working_dtype(xp, device(B), B.dtype), 1 if B.ndim == q else int(B.shape[q])
+        if k == 0:
+            return xp.zeros((self.m, 0), dtype=dtype, device=device(B))
+        rows = xp.reshape(xp.astype(B, dtype, copy=False), (self.shape[1], k))
         check_finite_block(rows, name="B")
-        Y = self._tensor_map(xp.reshape(rows, (*self.sizes, -1)), xp) * self._scale
+        Y = finite_product(
+            lambda X: self._tensor_map(X, xp) * self._scale,
+            rows,
+            rows,
+            name="B",
+            of="S @ B.reshape(-1)",
+        )
         return Y[:, 0] if B.ndim == q else Y
 
     def _indices(self, start: int, stop: int) -> list[Array]:
-        """Return the index of each factor for columns `start` to `stop`, on the host."""
-        return list(_draws.HOST.unravel_index(_draws.HOST.arange(start, stop), self.sizes))
+        """Return the index of each factor for columns `start` to `stop`, on the host.
+
+        Columns may be more than int64 can count: digits of `start` are Python's.
+        """
+        carry, found = _draws.HOST.arange(stop - start), []
+        for size in reversed(self.sizes):
+            start, digit = divmod(start, size)
+            carry, index = _draws.HOST.divmod(carry + digit, size)
+            found.append(index)
+        return found[::-1]
 
 
 class TensorHadamardSketch(TensorSketchOperator, kind="tensor_srht"):
@@ -244,13 +310,12 @@ class TensorHadamardSketch(TensorSketchOperator, kind="tensor_srht"):
         """Transform along every axis, each padded, and pick entries."""
         dev, k = device(B), B.shape[-1]
         draws = [self._draw(t) for t in range(len(self.sizes))]
-        for N, order, signs, _ in draws:
-            rest = B.shape[1:-1]
-            flat = xp.reshape(B, (B.shape[0], -1))
+        for size, (N, order, signs, _) in zip(self.sizes, draws, strict=True):
+            flat = xp.reshape(B, (size, -1))
             every = xp.arange(N, dtype=xp.int64, device=dev)
             flat = hadamard_rows(xp, flat, to(order, xp, dev), to(signs, xp, dev), N, every)
             # The axis that has been transformed goes behind the others.
-            B = xp.moveaxis(xp.reshape(flat, (N, *rest, k)), 0, -2)
+            B = xp.moveaxis(xp.reshape(flat, (N, -1, k)), 0, 1)
         place = 0
         for N, _, _, rows in draws:
             place = place * N + rows
@@ -259,8 +324,7 @@ class TensorHadamardSketch(TensorSketchOperator, kind="tensor_srht"):
     def _map(self, X: Array, start: int, xp: Namespace, dtype: DType) -> Array:
         if X.shape[0] < self._known_columns("its tensors"):
             return super()._map(X, start, xp, dtype)
-        tensor = xp.reshape(xp.astype(X, dtype, copy=False), (*self.sizes, -1))
-        return self._tensor_map(tensor, xp)
+        return self._tensor_map(xp.astype(X, dtype, copy=False), xp)
 
     def _tile(self, start: int, stop: int, xp: Namespace, device: Device, dtype: DType) -> Array:
         tile = None
@@ -315,12 +379,31 @@ class TensorCountSketch(TensorSketchOperator, ColumnSparseSketch, kind="tensorsk
         return xp.fft.irfft(product, n=self.m, axis=0)
 
     def _tensor_map(self, B: Array, xp: Namespace) -> Array:
-        return self._map(xp.reshape(B, (self.shape[1], -1)), 0, xp, B.dtype)
+        return self._map(B, 0, xp, B.dtype)
 
 
-def _row_kron(Y: Array, Z: Array, xp: Namespace) -> Array:
-    """Return the Kronecker products of the rows of two arrays with as many rows."""
-    return xp.reshape(Y[:, :, None] * Z[:, None, :], (Y.shape[0], -1))
+def _in_range(A: Array, xp: Namespace) -> tuple[Array, Array]:
+    """Return a factor whose sketch cannot overflow, and exponents that give its columns back."""
+    exponents = exponents_of(column_largest(A, xp))
+    if int(abs(exponents).max()) <= longest_exponent(xp, A.dtype) // 4:
+        return A, 0 * exponents
+    return ldexp_columns(A, -exponents, xp), exponents
+
+
+def _of_order_one(Y: Array, xp: Namespace) -> tuple[Array, Array]:
+    """Return an array with columns of order one, and exponents that give the old ones back."""
+    exponents = exponents_of(column_largest(Y, xp))
+    return ldexp_columns(Y, -exponents, xp), exponents
+
+
+def _multiplied(
+    Y: Array, e: Array, Z: Array, f: Array, is_kron: bool, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return the (Kronecker) products of the rows of two arrays, and exponents of columns."""
+    if not is_kron:
+        return Y * Z, e + f
+    product = xp.reshape(Y[:, :, None] * Z[:, None, :], (Y.shape[0], -1))
+    return product, (e[:, None] + f[None, :]).reshape(-1)
 
 
 _CLASSES: dict[str, type[TensorSketchOperator]] = {
@@ -341,7 +424,8 @@ def tensor_sketch(
     m : int
         Rows, at least 1.
     sizes : sequence of int
-        Rows of the factors, one or more, each at least 1; powers of two or not.
+        Rows of the factors, one or more, each at least 1; powers of two or not. Their product
+        may be of any size.
     rng : None, int, SeedSequence, BitGenerator or Generator
         Source of the key.
 
@@ -354,7 +438,7 @@ def tensor_sketch(
     Raises
     ------
     TypeError
-        If `m` or a size is no integer, or `rng` of a wrong kind.
+        If `m` or a size is no integer, `sizes` no sequence, or `rng` of a wrong kind.
     ValueError
         If `kind` is unknown, or `m`, the number of sizes or one of them is below 1.
 
@@ -386,7 +470,19 @@ def tensor_sketch(
     """
     check_choice("kind", kind, tuple(_CLASSES))
     m = check_int("m", m, 1)
-    checked = [check_int(f"sizes[{t}]", size, 1) for t, size in enumerate(sizes)]
-    if not checked:
-        raise ValueError("sizes must hold the rows of at least one factor, got none.")
+    checked = checked_sizes(sizes)
     return _CLASSES[kind](m, math.prod(checked), "float64", PhiloxTiles(rng), sizes=checked)
+
+
+def checked_sizes(sizes: Any) -> list[int]:
+    """Return the rows of the factors as positive Python integers, at least one."""
+    try:
+        given = list(sizes)
+    except TypeError:
+        raise TypeError(
+            f"sizes must be a sequence of integers, one for each factor, got {sizes!r}. "
+            f"[{sizes!r}] is one factor."
+        ) from None
+    if not given:
+        raise ValueError("sizes must hold the rows of at least one factor, got none.")
+    return [check_int(f"sizes[{t}]", size, 1) for t, size in enumerate(given)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import scipy.fft
 
@@ -33,7 +33,8 @@ from linalgkit._core.random import PhiloxTiles
 from linalgkit.sketching import _draws
 from linalgkit.sketching._blocks import cuts, joined, to
 from linalgkit.sketching._hadamard import scattered, tile_is_cheaper
-from linalgkit.sketching._operator import SketchOperator
+from linalgkit.sketching._operator import DTYPES, SketchOperator
+from linalgkit.sketching._options import checked_sampling
 
 _PANEL = 16  # columns that are transformed at a time
 _SLOWER = 8  # than a Hadamard transform
@@ -52,6 +53,15 @@ class TransformSketch(SketchOperator):
         self.replace = replace
         self.length = n
 
+    @classmethod
+    def _checked_options(cls, m: int, n: int | None, options: dict[str, Any]) -> dict[str, Any]:
+        return checked_sampling(cls.kind, m, cls._available(n or 1), f"n={n}", options)
+
+    @staticmethod
+    def _available(n: int) -> int:
+        """Return how many rows the transform has."""
+        return n
+
     @abstractmethod
     def _transform(self, Z: Array, xp: Namespace) -> Array:
         """Return the sampled rows of the transform, (m, p), of a panel (length, p)."""
@@ -68,7 +78,7 @@ class TransformSketch(SketchOperator):
     def _signs(self) -> Array:
         return _draws.signs(self.tiles, 0, self._known_columns("its signs"))
 
-    @cached_property
+    @property
     def _order(self) -> Array:
         """Return the place in the transform's input of each row of `X`."""
         return _draws.HOST.arange(self.length)
@@ -120,6 +130,7 @@ class FourierSketch(TransformSketch, kind="srft"):
     """
 
     _options = ("replace", "permute")
+    _dtypes: ClassVar[tuple[str, ...]] = DTYPES[2:]
 
     def __init__(
         self, m: int, n: int, dtype: str, tiles: PhiloxTiles, *, replace: bool, permute: bool
@@ -154,6 +165,7 @@ class CosineSketch(FourierSketch, kind="srdct"):
     """Rows of a cosine transform (DCT-II) whose columns are permuted and have random signs."""
 
     _turned = True
+    _dtypes = DTYPES
 
     @cached_property
     def _order(self) -> Array:
@@ -167,15 +179,10 @@ class CosineSketch(FourierSketch, kind="srdct"):
             return _draws.HOST.arange(self.length)
         return _draws.permutation(self.tiles, self.length)
 
-    @cached_property
-    def _weights(self) -> Array:
-        """Return sqrt(n) times the factors of the orthonormal transform, for each frequency."""
-        return _draws.HOST.where(_draws.HOST.arange(self.length) == 0, 1.0, math.sqrt(2.0))
-
     def _twiddles(self, rows: Array, xp: Namespace, dev: Device, dtype: DType) -> Array:
         """Return ``weights exp(-i pi k / 2n)`` for frequencies k on the host, as a column."""
         turned = unit_circle(rows, 4 * self.length, xp, dev)
-        weights = to(self._weights[rows], xp, dev, dtype)
+        weights = to(_weights(rows), xp, dev, dtype)
         return (weights * xp.conj(xp.astype(turned, dtype, copy=False)))[:, None]
 
     def _transform(self, Z: Array, xp: Namespace) -> Array:
@@ -206,7 +213,7 @@ class CosineSketch(FourierSketch, kind="srdct"):
         place = 2 * self._cosine_order[start:stop, None] + 1
         turns = place * self._rows[None, :] % (4 * n)
         entries = xp.astype(xp.real(unit_circle(turns, 4 * n, xp, device)), dtype, copy=False)
-        weights = to(self._weights[self._rows], xp, device, dtype)[None, :]
+        weights = to(_weights(self._rows), xp, device, dtype)[None, :]
         return to(self._signs[start:stop], xp, device, dtype)[:, None] * (entries * weights)
 
 
@@ -220,6 +227,10 @@ class CirculantSketch(TransformSketch, kind="circulant"):
     def __init__(self, m: int, n: int, dtype: str, tiles: PhiloxTiles, *, replace: bool) -> None:
         super().__init__(m, n, dtype, tiles, replace=replace)
         self.length = fast_length(n)
+
+    @staticmethod
+    def _available(n: int) -> int:
+        return fast_length(n)
 
     @cached_property
     def _source(self) -> Array:
@@ -271,6 +282,11 @@ def unit_circle(turns: Array, whole: int, xp: Namespace, dev: Device) -> Array:
     angle = to(turns * (2 * math.pi / whole), xp, dev, wide)
     ctype = complex_dtype(xp, wide)
     return xp.astype(xp.cos(angle), ctype) + 1j * xp.astype(xp.sin(angle), ctype)
+
+
+def _weights(rows: Array) -> Array:
+    """Return sqrt(n) times the factors of the orthonormal cosine transform, for frequencies."""
+    return _draws.HOST.where(rows == 0, 1.0, math.sqrt(2.0))
 
 
 def _fft_place(place: Array, n: int) -> Array:

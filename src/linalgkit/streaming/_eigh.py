@@ -15,7 +15,7 @@ from linalgkit._core.array import (
     working_dtype,
 )
 from linalgkit._core.capabilities import capability
-from linalgkit._core.estimator import Features
+from linalgkit._core.estimator import Features, joint_features
 from linalgkit._core.random import as_generator, rng_from_state, rng_state, undone_on_error
 from linalgkit._core.state import State, Stateful, check_mergeable
 from linalgkit._core.streams import row_blocks
@@ -402,7 +402,7 @@ class StreamingEigh(PrincipalAxes, Stateful):
         if mine is None:
             self._take(theirs.duplicate(), other._features())
             return
-        features = _joint_features(self._features(), other._features())
+        features = joint_features(self._features(), other._features())
         fresh = mine.duplicate()
         fresh.merge(theirs)
         self._take(fresh, features)
@@ -569,23 +569,6 @@ class StreamingEigh(PrincipalAxes, Stateful):
         super().__setstate__(kept)
         if state is not None:
             self._stream = self._restored(state, space.xp, space.device)
-
-
-def _joint_features(mine: Features, theirs: Features) -> Features:
-    """Return the columns of two streams, or raise ValueError if both are named and differ."""
-    if mine.n != theirs.n:
-        return mine  # refused by the streams, with both lengths
-    if mine.names is None:
-        return theirs
-    if theirs.names is None:
-        return mine
-    for index, (a, b) in enumerate(zip(mine.names, theirs.names, strict=True)):
-        if a != b:
-            raise ValueError(
-                f"the names of the features must agree for a merge, got {a!r} and {b!r} for column "
-                f"{index}. Bring the columns to one order first."
-            )
-    return mine
 
 
 @capability("streaming.top_eigenvector", sparse=True, streaming=True)

@@ -14,10 +14,13 @@ from __future__ import annotations
 import numpy as np
 
 from linalgkit._core.array import Array, Namespace
+from linalgkit._core.summation import sum_in_pairs
 from linalgkit._kernels.cupy_forms.launch import THREADS, launch
 
 _REAL = {"f": "float", "d": "double", "F": "float", "D": "double"}
 _MAX_BLOCKS = 512
+# Rows of a gradient that are added up one after another, four at a time.
+_RUN = 64
 
 
 def _real_columns(xp: Namespace, Z: Array) -> Array:
@@ -60,6 +63,7 @@ def _sweep(xp: Namespace, X: Array, Z: Array, B: Array | None) -> tuple[Array, A
     D = xp.zeros(W.shape, dtype=xp.float64)
     if b:
         rows_per_block = max(32, -(-b // _MAX_BLOCKS))
+        rows_per_block = rows_per_block if B is None else min(rows_per_block, _RUN)
         blocks = -(-b // rows_per_block)
         partial = xp.empty((blocks, *W.shape), dtype=xp.float64)
         given = norms if B is None else xp.ascontiguousarray(B)
@@ -67,9 +71,11 @@ def _sweep(xp: Namespace, X: Array, Z: Array, B: Array | None) -> tuple[Array, A
         is_residual = "false" if B is None else "true"
         instance = f"normal_product<{_REAL[X.dtype.char]}, {W.shape[0]}, {is_residual}>"
         launch("dense", instance, blocks, data, shared_bytes=8 * W.size)
-        size = np.int32(W.size)
-        sums = (partial, D, size, np.int32(blocks))
-        launch("dense", "sum_partials", -(-W.size // THREADS), sums)
+        if B is None:
+            sums = (partial, D, np.int32(W.size), np.int32(blocks))
+            launch("dense", "sum_partials", -(-W.size // THREADS), sums)
+        else:
+            D = sum_in_pairs(partial)
     return P, _from_real_rows(xp, D, is_complex=is_complex), norms
 
 
@@ -83,7 +89,10 @@ def normal_product_norms(xp: Namespace, X: Array, Z: Array) -> tuple[Array, Arra
 
 
 def residual_product(xp: Namespace, X: Array, Z: Array, B: Array) -> tuple[Array, Array]:
-    """Return ``R = B - X Z`` and ``X^H R`` in one pass over `X`, in double precision."""
+    """Return ``R = B - X Z`` and ``X^H R`` in one pass over `X`, in double precision.
+
+    Rows are added up in short runs and these in pairs: see :mod:`linalgkit._core.summation`.
+    """
     return _sweep(xp, X, Z, B)[:2]
 
 

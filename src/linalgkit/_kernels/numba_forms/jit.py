@@ -26,10 +26,19 @@ def jit(function: Compilable) -> Compilable:
 
     Where no directory for the cache is writable the code is compiled in every process.
     """
+    return _compiled(function, _OPTIONS)
+
+
+def strict(function: Compilable) -> Compilable:
+    """Compile as :func:`jit` does, but every operation as written: for compensated sums."""
+    return _compiled(function, {**_OPTIONS, "fastmath": False})
+
+
+def _compiled(function: Compilable, options: dict[str, Any]) -> Compilable:
     try:
-        compiled: Compilable = numba.njit(cache=True, **_OPTIONS)(function)
+        compiled: Compilable = numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        compiled = numba.njit(**_OPTIONS)(function)
+        compiled = numba.njit(**options)(function)
     return compiled
 
 
