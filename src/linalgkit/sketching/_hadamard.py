@@ -169,17 +169,22 @@ class BlockHadamardSketch(SketchOperator, kind="block_srht"):
 
     def _draw(self, k: int) -> _draws.BlockDraw:
         """Make the random numbers of block `k`, or find them."""
-        flags = {"replace": self.replace, "permute": self.permute}
-        draw = self._drawn.get(k)
-        if draw is None:
-            draw = _draws.block_draw(self.tiles, k, self.block, self.m, **flags)
-            if self._is_kept():
-                self._drawn[k] = draw
-        return draw
+        return _draws.BlockDraw(*(part[0, ...] for part in self._draws_of(k, k + 1)))
+
+    def _draws_of(self, first: int, stop: int) -> _draws.BlockDraw:
+        """Return those of several blocks, one below the other."""
+        if self._is_kept():
+            return _draws.BlockDraw(*(part[first:stop, :] for part in self._all))
+        return self._drawn(range(first, stop))
 
     @cached_property
-    def _drawn(self) -> dict[int, _draws.BlockDraw]:
-        return {}
+    def _all(self) -> _draws.BlockDraw:
+        return self._drawn(range(-(-self._known_columns("its draws") // self.block)))
+
+    def _drawn(self, blocks: range) -> _draws.BlockDraw:
+        flags = {"replace": self.replace, "permute": self.permute}
+        each = [_draws.block_draw(self.tiles, k, self.block, self.m, **flags) for k in blocks]
+        return _draws.BlockDraw(*(_draws.HOST.stack(parts) for parts in zip(*each, strict=True)))
 
     def _is_kept(self) -> bool:
         n = self.shape[1]
@@ -216,7 +221,7 @@ class BlockHadamardSketch(SketchOperator, kind="block_srht"):
             if len(parts) == 1:
                 part = self._block_share(self._draw(k), *parts[0][1:], rows, ends, xp)
             else:
-                part = self._blocks_share([self._draw(k) for k, _, _ in parts], rows, xp)
+                part = self._blocks_share(k, parts[-1][0] + 1, rows, xp)
             total = add(total, part)
         return total
 
@@ -236,17 +241,11 @@ class BlockHadamardSketch(SketchOperator, kind="block_srht"):
         if run:
             yield run
 
-    def _blocks_share(self, draws: list[_draws.BlockDraw], X: Array, xp: Namespace) -> Array:
+    def _blocks_share(self, first: int, stop: int, X: Array, xp: Namespace) -> Array:
         """Return the share of several whole blocks."""
-        dev, host = device(X), _draws.HOST
-        order, signs = (
-            to(host.concat(x), xp, dev)
-            for x in ([draw.order for draw in draws], [draw.signs for draw in draws])
-        )
-        places, weights = (
-            to(host.stack(x), xp, dev)
-            for x in ([draw.rows for draw in draws], [draw.output_signs for draw in draws])
-        )
+        dev, draws = device(X), self._draws_of(first, stop)
+        order, signs = (to(x.reshape(-1), xp, dev) for x in (draws.order, draws.signs))
+        places, weights = (to(x, xp, dev) for x in (draws.rows, draws.output_signs))
         return hadamard_blocks(xp, X, order, signs, self.block, places, weights)
 
     def _block_share(
