@@ -236,8 +236,10 @@ def test_the_choice_follows_the_rule_of_the_docstring(
     for (n, d, cond), expected in cases:
         A, _, _ = conditioned(rng, n, d, cond, 1e-3)
         assert chosen(A) == expected, (n, d, cond)
-        assert chosen(sp.csr_array(A)) == "lsmr"
+        assert chosen(sp.csr_array(A)) == "cholesky"
         assert chosen(aslinearoperator(A)) == "lsmr"
+    monkeypatch.setattr(_drivers, "LARGEST_SKETCHED", 9)
+    assert chosen(sp.csr_array(A)) == "lsmr"
 
 
 def test_the_docstring_states_the_numbers_of_the_code() -> None:
@@ -246,6 +248,7 @@ def test_the_docstring_states_the_numbers_of_the_code() -> None:
     assert f"at least {4 * _drivers._SAMPLE} p rows and {_drivers._SAMPLE} p of them" in rule
     assert f"p is above {_drivers.LARGEST_DIRECT} and M has at least {_drivers.LONG} p rows" in rule
     assert f"beyond {_drivers.LARGEST_SKETCHED} columns" in text
+    assert f"sparse matrix with ``n >= d`` and p up to {_drivers.LARGEST_SKETCHED}" in rule
     assert f"below {_drivers.RANK_TOLERANCE:.0f} eps times" in text
 
 

@@ -144,7 +144,7 @@ def test_default_size_leaves_degrees_of_freedom() -> None:
         ({"delta": "x"}, TypeError, "delta must be a real number"),
         ({"rule": "Gaussian"}, ValueError, "Did you mean 'gaussian'"),
         ({"norm": "1"}, ValueError, "norm must be one of 'inf', '2'"),
-        ({"norm": 2}, TypeError, "norm must be one of"),
+        ({"norm": 3}, TypeError, "norm must be one of"),
         ({"rule": "paper", "n": None}, ValueError, 'n must be given for rule="paper"'),
         ({"rule": "paper", "norm": "2"}, ValueError, "states no other target"),
     ],

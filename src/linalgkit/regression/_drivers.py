@@ -155,6 +155,8 @@ def sequence(system: System, plan: Plan) -> tuple[str, ...]:
     first = choose(system) if plan.driver == "auto" else plan.driver
     if first == "lsmr" and system.size > LARGEST_SKETCHED and plan.sketch.m is None:
         return ("lsmr",)
+    if first == "cholesky" and plan.driver == "auto" and system.equations.kind == "sparse":
+        return ("cholesky", "lsmr", "spir", "sketch_cholqr")
     if system.is_wide:
         return ("cholesky", "sketch_cholqr") if first == "cholesky" else ("sketch_cholqr",)
     if first == "lsmr":
@@ -168,7 +170,8 @@ def choose(system: System) -> str:
     """Return the driver that is tried first; the docstring of `lstsq` states the rule."""
     n, d = system.length, system.size
     if system.equations.kind in ("sparse", "operator"):
-        return "lsmr"
+        is_small = system.equations.kind == "sparse" and d <= LARGEST_SKETCHED
+        return "cholesky" if is_small and not system.is_wide else "lsmr"
     if n >= 4 * _SAMPLE * d and _looks_well_conditioned(system):
         return "cholesky"
     is_long = d > LARGEST_DIRECT and n >= LONG * d

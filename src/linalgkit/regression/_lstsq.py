@@ -167,9 +167,11 @@ def lstsq(
     other drivers are tried and the best answer is returned: for ``n >= d`` those that follow in
     "cholesky", "sketch_cholqr", "spir", or in "lsmr", "spir", "sketch_cholqr" if one of the first
     two was asked for or chosen (none after LSMR itself); for ``n < d`` those that follow in
-    "cholesky", "sketch_cholqr".
+    "cholesky", "sketch_cholqr". After "cholesky" chosen for a sparse matrix come "lsmr", "spir",
+    "sketch_cholqr".
 
-    ``driver="auto"``, word for word: "lsmr" for a sparse matrix or a LinearOperator. Otherwise
+    ``driver="auto"``, word for word: "cholesky" for a sparse matrix with ``n >= d`` and p up to
+    2500; "lsmr" for other sparse matrices and for a LinearOperator. Otherwise
     "cholesky" if M has at least 8 p rows and 2 p of them, evenly spread (of blocks the first
     ones), have with columns of unit length a Cholesky factor whose largest and smallest pivot
     are less than ``0.1 / sqrt(u)`` apart, u the roundoff of the widest float. Otherwise "spir" if

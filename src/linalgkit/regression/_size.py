@@ -143,7 +143,7 @@ def sketch_size(
     delta: float,
     *,
     rule: str = "gaussian",
-    norm: str = "inf",
+    norm: str | float = "inf",
 ) -> int:
     """Return how many rows a sketch of `n` equations in `d` unknowns needs.
 
@@ -172,7 +172,7 @@ def sketch_size(
         proof is disputed (:mod:`linalgkit.regression.theory`); it states the ``"inf"`` target
         only.
     norm : {"inf", "2"}
-        The target.
+        The target; ``numpy.inf`` and 2 stand for the same.
 
     Returns
     -------
@@ -220,9 +220,10 @@ def sketch_size(
     n = None if n is None else check_int("n", n, 1)
     eps, delta = check_target(eps, delta)
     check_choice("rule", rule, RULES)
-    check_choice("norm", norm, NORMS)
-    m = _paper_rows(d, n, eps, delta, norm) if rule == "paper" else None
-    m = gaussian_size(d, eps, delta, norm=norm) if m is None else m
+    word = "2" if norm == 2 else "inf" if norm == math.inf else norm
+    target: str = check_choice("norm", word, NORMS)
+    m = _paper_rows(d, n, eps, delta, target) if rule == "paper" else None
+    m = gaussian_size(d, eps, delta, norm=target) if m is None else m
     if n is not None and m >= n:
         warnings.warn(
             f'{m} rows, which rule="{rule}" asks for with d={d}, eps={eps:g} and delta={delta:g}, '
