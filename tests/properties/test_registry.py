@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -31,7 +32,7 @@ def _public() -> list[tuple[str, Any]]:
 
 def _acts(target: object) -> bool:
     """Tell whether a public object computes: no module, no result class."""
-    is_result = inspect.isclass(target) and target.__name__.endswith("Result")
+    is_result = inspect.isclass(target) and dataclasses.is_dataclass(target)
     return not inspect.ismodule(target) and not is_result
 
 
