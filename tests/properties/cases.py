@@ -13,6 +13,7 @@ from linalgkit import AccuracyWarning
 from linalgkit._core.array import to_numpy
 from linalgkit.regression import SketchedRegressor
 from linalgkit.streaming import StreamingEigh
+from linalgkit.svd import IncrementalSVD
 
 Rows = tuple[np.ndarray[Any, Any], ...]
 
@@ -201,7 +202,57 @@ def regression_case(name: str, *, is_variant: bool = False, **options: Any) -> C
     )
 
 
+# ------------------------------------------------------------------------------------ svd
+
+
+def _take_samples(model: IncrementalSVD, rows: Rows) -> IncrementalSVD:
+    return model.partial_fit(rows[0])
+
+
+def _triplets(model: IncrementalSVD) -> dict[str, Any]:
+    result = model.result()
+    lower, upper = result.sigma_bounds()
+    return {
+        "U": result.U,
+        "s": result.s,
+        "lower": lower,
+        "upper": upper,
+        "norm_fro": result.norm_fro,
+        "error_fro": result.error_fro,
+        "error_spectral_bound": result.error_spectral_bound,
+    }
+
+
+def svd_case(
+    name: str, merge: str | None = "exact", *, is_variant: bool = True, **options: Any
+) -> Case:
+    """Return the case of one way to run IncrementalSVD."""
+    return Case(
+        name=f"svd-{name}",
+        start=lambda: IncrementalSVD(2, **options),
+        data=anisotropic_rows,
+        take=_take_samples,
+        answers=_triplets,
+        degrees={
+            "U": 0,
+            "s": 1,
+            "lower": 1,
+            "upper": 1,
+            "norm_fro": 1,
+            "error_fro": 1,
+            "error_spectral_bound": 1,
+        },
+        merge=merge,
+        condition=100.0,
+        is_variant=is_variant,
+    )
+
+
 CASES = [
+    svd_case("auto", n_oversamples=22, is_variant=False),
+    svd_case("truncated", "approximate", n_oversamples=10),
+    svd_case("cholqr", "approximate", n_oversamples=4, method="cholqr", buffer_size=6),
+    svd_case("centred", n_oversamples=22, center=True),
     regression_case("block-srht"),
     regression_case("gaussian", sketch="gaussian", m=40, is_variant=True),
     regression_case("sparse-sign", sketch="sparse_sign", fit_intercept=True, is_variant=True),

@@ -1,0 +1,339 @@
+"""The state behind an incremental decomposition: what is kept, what waits, what was discarded.
+
+::
+
+    stream = ColumnStream.started(block, options)
+    stream.push(block)                  # (b, m): columns lie as rows
+    held = stream.flushed()             # everything taken in; `stream` stays as it is
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import asdict
+from typing import Any, Self
+
+from linalgkit._core.array import (
+    Device,
+    DType,
+    Namespace,
+    asarray,
+    dtype_from_name,
+    dtype_name,
+    eps,
+    library_name,
+    to_numpy,
+    widest_dtype,
+)
+from linalgkit._core.row_buffer import RowBuffer
+from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
+from linalgkit._core.state import State, Stateful, check_mergeable
+from linalgkit.svd import _rotations
+from linalgkit.svd._account import Account
+from linalgkit.svd._columns import Columns, DenseColumns, as_columns
+from linalgkit.svd._mean import Mean
+from linalgkit.svd._options import SVDOptions, is_well_resolved
+from linalgkit.svd._rotations import Rotation
+from linalgkit.svd._steps import (
+    Kept,
+    Step,
+    Truncation,
+    columns,
+    decomposed,
+    direct_step,
+    gram_step,
+    host,
+    orthogonal_step,
+    refreshed,
+)
+
+_PLAIN_EXPONENT = {8: 100, 4: 20}  # of data that need no other unit, by bytes of a real number
+_REFRESH = 64  # steps after which an orthonormal basis is cleaned
+
+
+class ColumnStream(Stateful):
+    """A truncated decomposition of the columns so far, and those that wait for a step.
+
+    Parameters
+    ----------
+    options : SVDOptions
+        As they were at the start.
+    m : int
+        Rows of the matrix.
+    xp, device, dtype
+        Of the columns.
+    sparse : bool
+        Whether they come sparse.
+    """
+
+    def __init__(
+        self,
+        options: SVDOptions,
+        m: int,
+        *,
+        xp: Namespace,
+        device: Device,
+        dtype: DType,
+        sparse: bool = False,
+    ) -> None:
+        self.options, self.m, self.sparse = options, m, sparse
+        self.xp, self.device, self.dtype = xp, device, dtype
+        self.buffer = RowBuffer(options.buffer_size)
+        self.kept: Kept | None = None
+        self.node: Rotation | None = None
+        self.account = Account()
+        self.exponent = 0
+        self.n_columns = 0  # in `kept`; those that wait apart
+        self.mean = Mean() if options.center else None
+        self.run = "columns"
+        self.is_orthogonal = options.method in ("qr", "cholqr")
+
+    # ---------------------------------------------------------------------- columns come in
+
+    @property
+    def n_seen(self) -> int:
+        """Columns taken in, those that wait included."""
+        return self.n_columns + len(self.buffer)
+
+    def push(self, block: Any) -> None:
+        """Take in finite columns, transposed (b, m), of the stream's library and dtype."""
+        for full in self.buffer.push(block):
+            self._absorb(full)
+
+    def flush(self) -> None:
+        """Take in the columns that wait."""
+        rest = self.buffer.tail()
+        if rest is not None:
+            self._absorb(rest)
+            self.buffer.clear()
+
+    def duplicate(self) -> Self:
+        """Return a copy that goes on by itself; arrays that are never written to are shared."""
+        twin = copy.copy(self)
+        waiting = self.buffer.tail()
+        twin.buffer = RowBuffer(self.options.buffer_size)
+        if waiting is not None:
+            for _ in twin.buffer.push(waiting):
+                raise AssertionError("fewer columns than a block wait")
+        return twin
+
+    def flushed(self) -> Self:
+        """Return the stream with all columns taken in."""
+        twin = self.duplicate()
+        twin.flush()
+        return twin
+
+    def _absorb(self, rows: Any) -> None:
+        """Take in a block of columns (b, m): unit, weights, mean, step."""
+        b = int(rows.shape[0])
+        self.start_run("columns")
+        block = self._in_unit(as_columns(rows), max_abs(rows))
+        weights = self._fade(b)
+        extra = None
+        if self.mean is not None:
+            unit = self.exponent
+            self.mean, block, extra = self.mean.centred(block, weights, unit, self.xp)
+        elif weights is not None:
+            block = block.weighted(weights)
+        self._add(block, (b,))
+        if extra is not None:
+            self._add(DenseColumns(self.xp.astype(extra, self.dtype), self.xp), (1,))
+        self.n_columns += b
+
+    def _add(self, block: Columns, parts: tuple[Any, ...]) -> None:
+        """Count in columns and do the step."""
+        self.account = self.account.taken_in(block.energy())
+        self._take(self._step(block), parts if self.node is None else (self.node, *parts))
+
+    def _fade(self, b: int) -> list[float] | None:
+        """Weaken what was there before `b` columns, and return the weights of these."""
+        f = self.options.forgetting
+        if f == 1.0:
+            return None
+        factor = f**b
+        self.account = self.account.faded(factor)
+        if self.kept is not None:
+            basis = factor * self.kept.basis if self.kept.is_scaled else self.kept.basis
+            self.kept = Kept(basis, factor * self.kept.s, self.kept.is_scaled)
+        if self.mean is not None:
+            self.mean = self.mean.faded(factor)
+        return [f ** (b - 1 - j) for j in range(b)]
+
+    def _in_unit(self, block: Columns, largest: float) -> Columns:
+        """Return a block in the unit of the stream, which follows numbers far from one."""
+        found = scale_exponent(largest)
+        size = 4 if self.xp.finfo(self.dtype).bits == 32 else 8
+        plain = _PLAIN_EXPONENT[size]
+        is_first = self.account.energy == 0.0
+        wanted = found if abs(found) > plain else 0
+        if (is_first and self.exponent == 0) or found > self.exponent + plain:
+            self._change_unit(wanted)
+        return block.in_unit(self.exponent)
+
+    def _change_unit(self, exponent: int) -> None:
+        shift = exponent - self.exponent
+        if shift == 0:
+            return
+        self.account = self.account.in_units(shift)
+        if self.kept is not None:
+            kept = self.kept
+            basis = ldexp(kept.basis, -shift, self.xp) if kept.is_scaled else kept.basis
+            self.kept = Kept(basis, ldexp(kept.s, -shift, self.xp), kept.is_scaled)
+        self.exponent = exponent
+
+    def start_run(self, kind: str) -> None:
+        """Begin a run of one kind of change: errors of unlike changes are not orthogonal."""
+        if self.run == kind != "update" or self.kept is None:
+            self.run = kind
+            return
+        if self.account.lost > 0.0 or kind == "update":
+            energy = math.fsum(value * value for value in host(self.kept.s))
+            self.account = self.account.new_run(energy)
+        self.run = kind
+
+    # ------------------------------------------------------------------------------ a step
+
+    def _step(self, block: Columns) -> Step:
+        """Return the step for a block, by the method that is right for it."""
+        k = 0 if self.kept is None else self.kept.rank
+        if self.m <= k + block.b or (self.is_orthogonal and k == 0):
+            return direct_step(self.kept, block, self._rule(exact=True), self.xp)
+        if not self.is_orthogonal:
+            step = gram_step(self.kept, block, self._rule(exact=False), self.xp)
+            wide = widest_dtype(self.xp, self.device, self.dtype)
+            if self.options.method == "gram" or is_well_resolved(step.kept.s, wide, self.xp):
+                return step
+            self.is_orthogonal = True
+        self._orthogonalise()
+        rule = self._rule(exact=True)
+        if self.kept is None or k == 0:
+            return direct_step(self.kept, block, rule, self.xp)
+        size, by_cholesky = math.sqrt(self.account.energy), self.options.method != "qr"
+        step = orthogonal_step(self.kept, block, rule, self.xp, size=size, by_cholesky=by_cholesky)
+        if self.account.steps % _REFRESH == _REFRESH - 1 and step.kept.rank:
+            step = step._replace(kept=refreshed(step.kept, self.xp))
+        return step
+
+    def rule_of(self, m: int) -> Truncation:
+        """Return the rule of a step that is exact to rounding, for `m` rows."""
+        allowed = self.options.allowed(self.account.energy, self.exponent)
+        floor = 4.0 * eps(self.xp, self.dtype)
+        return self.options.truncation_of(m, self.account.lost, allowed, floor)
+
+    def _rule(self, *, exact: bool) -> Truncation:
+        if exact:
+            return self.rule_of(self.m)
+        wide = widest_dtype(self.xp, self.device, self.dtype)
+        floor = math.sqrt(50.0 * eps(self.xp, wide))
+        allowed = self.options.allowed(self.account.energy, self.exponent)
+        return self.options.truncation_of(self.m, self.account.lost, allowed, floor)
+
+    def _orthogonalise(self) -> None:
+        """Bring what is kept to an orthonormal basis."""
+        if self.kept is None or not self.kept.is_scaled:
+            return
+        U, s, rotation = decomposed(self.kept, self.xp)
+        self.kept = Kept(self.xp.matrix_transpose(U), s, False)
+        if self.node is not None:
+            self.node = Rotation((self.node,), rotation)
+
+    def _take(self, step: Step, parts: tuple[Any, ...]) -> None:
+        """Commit a step."""
+        self.note(step)
+        self.kept = step.kept
+        if self.options.compute_v:
+            self.node = Rotation(parts, step.rotation)
+
+    def note(self, step: Step) -> None:
+        """Write down what a step discarded."""
+        count = step.kept.rank
+        cap = self.options.capacity(self.m)
+        total = math.fsum(step.squares)
+        if self.options.shrinks and count < len(step.squares) and step.squares[count] > 0:
+            left = math.fsum(value * value for value in host(step.kept.s))
+            amount = max(step.squares[min(cap, len(step.squares) - 1)], 0.0)
+            self.account = self.account.shrunk(amount, max(0.0, total - left))
+        else:
+            self.account = self.account.truncated(step.squares[count:], cap)
+
+    # ----------------------------------------------------------------------------- merging
+
+    def merge(self, other: ColumnStream) -> None:
+        """Put the columns of another stream beside those of this one."""
+        fields = ("options", "m", "dtype_name", "library")
+        check_mergeable(self, other, fields, way_out="Start every part with the same options.")
+        self.flush()
+        theirs = other.flushed()
+        if theirs.kept is None:
+            return
+        exponent = max(self.exponent, theirs.exponent) if self.kept else theirs.exponent
+        self._change_unit(exponent)
+        theirs._change_unit(exponent)
+        account = self.account.merged(theirs.account)
+        theirs_parts: tuple[Any, ...] = () if theirs.node is None else (theirs.node,)
+        block = columns(theirs.kept, self.xp)
+        if self.mean is not None and theirs.mean is not None:
+            self.mean, extra = self.mean.merged(theirs.mean, self.exponent, self.xp)
+            if extra is not None:
+                block = self.xp.concat([block, extra], axis=0)
+                account = account.taken_in(norm_fro(extra, self.xp) ** 2)
+        self.account = account
+        mine: tuple[Any, ...] = () if self.node is None else (self.node,)
+        self.is_orthogonal = self.is_orthogonal or theirs.is_orthogonal
+        self._take(self._step(DenseColumns(block, self.xp)), (*mine, *theirs_parts))
+        self.n_columns += theirs.n_columns
+
+    @property
+    def dtype_name(self) -> str:
+        """Name of the dtype."""
+        return dtype_name(self.xp, self.dtype)
+
+    @property
+    def library(self) -> tuple[str, str]:
+        """Library and device, for comparisons."""
+        return library_name(self.xp), str(self.device)
+
+    # ----------------------------------------------------------------------------- state
+
+    def _get_state(self) -> State:
+        kept = self.kept
+        mean = self.mean
+        return {
+            "options": asdict(self.options),
+            "m": self.m,
+            "dtype": self.dtype_name,
+            "buffer": self.buffer.to_state(),
+            "kept": None if kept is None else [to_numpy(kept.basis), to_numpy(kept.s)],
+            "is_scaled": kept is not None and kept.is_scaled,
+            "node": _rotations.to_state(self.node),
+            "account": self.account.to_state(),
+            "exponent": self.exponent,
+            "n_columns": self.n_columns,
+            "is_orthogonal": self.is_orthogonal,
+            "sparse": self.sparse,
+            "run": self.run,
+            "weight": 0.0 if mean is None else mean.weight,
+            "mean": None if mean is None or mean.value is None else to_numpy(mean.value),
+        }
+
+    @classmethod
+    def _from_state(cls, state: State, *, xp: Namespace, device: Device) -> Self:
+        dtype = dtype_from_name(xp, state["dtype"])
+        options = SVDOptions(**state["options"])
+        place = {"xp": xp, "device": device, "dtype": dtype, "sparse": bool(state["sparse"])}
+        stream = cls(options, int(state["m"]), **place)
+        stream.buffer = RowBuffer.from_state(state["buffer"], xp=xp, device=device)
+        if state["kept"] is not None:
+            basis, s = (asarray(part, xp=xp, device=device) for part in state["kept"])
+            stream.kept = Kept(basis, s, bool(state["is_scaled"]))
+        stream.node = _rotations.from_state(state["node"], xp, device)
+        stream.account = Account.from_state(state["account"])
+        stream.exponent = int(state["exponent"])
+        stream.n_columns = int(state["n_columns"])
+        stream.is_orthogonal = bool(state["is_orthogonal"])
+        stream.run = str(state["run"])
+        if state["mean"] is not None:
+            value = asarray(state["mean"], xp=xp, device=device)
+            stream.mean = Mean(float(state["weight"]), value)
+        return stream

@@ -1,0 +1,93 @@
+"""Singular values of many blocks of columns, decomposed apart and joined in a tree.
+
+::
+
+    with ProcessPoolExecutor() as pool:
+        result = tree_svd(blocks, 20, map=pool.map)
+
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from linalgkit._core.capabilities import capability
+from linalgkit._core.streams import tree_reduce
+from linalgkit._core.validation import check_int
+from linalgkit.svd._incremental import IncrementalSVD
+from linalgkit.svd._result import SVDResult
+
+
+@capability("svd.tree_svd", sparse=True, streaming=True)
+def tree_svd(
+    blocks: Iterable[Any],
+    rank: int | None = None,
+    *,
+    map: Callable[..., Iterable[Any]] = map,
+    fanin: int = 8,
+    **options: Any,
+) -> SVDResult:
+    """Return the singular value decomposition of blocks of columns side by side.
+
+    Parameters
+    ----------
+    blocks : iterable of array (m, b_i), sparse matrix or LinearOperator
+        Columns, in order.
+    rank : int, optional
+        Triplets of the answer, ``n_components`` of :class:`IncrementalSVD`; may be left out where
+        ``tol=`` is given.
+    map : callable, default the built-in
+        ``map(function, blocks)`` in order: that of a pool of threads or processes does the leaves
+        side by side.
+    fanin : int, default 8
+        States joined at a time, 2 at least.
+    **options : object
+        Those of :class:`IncrementalSVD`.
+
+    Returns
+    -------
+    SVDResult
+        With the same exact account as a stream has, whatever the tree.
+
+    Raises
+    ------
+    ValueError
+        If there is no block, or `fanin` is below 2; and as :class:`IncrementalSVD`.
+
+    Notes
+    -----
+    Storage: ``m l`` numbers for each state that waits, at most `fanin` times the depth of the tree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from linalgkit.svd import tree_svd
+    >>> A = np.random.default_rng(0).standard_normal((40, 90))
+    >>> found = tree_svd([A[:, :30], A[:, 30:60], A[:, 60:]], 5, n_oversamples=35)
+    >>> bool(np.allclose(found.s, np.linalg.svd(A)[1][:5]))
+    True
+    """
+    fanin = check_int("fanin", fanin, 2)
+    start = IncrementalSVD(rank, **options)
+    start._options()
+    states = map(functools.partial(_leaf, rank, options), blocks)
+    iterator = iter(states)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError("blocks must hold one block at least, got none.")
+
+    def all_states() -> Iterable[IncrementalSVD]:
+        yield first
+        yield from iterator
+
+    return tree_reduce(all_states(), _joined, fanin).result()
+
+
+def _leaf(rank: int | None, options: dict[str, Any], block: Any) -> IncrementalSVD:
+    return IncrementalSVD(rank, **options).append_columns(block)
+
+
+def _joined(first: IncrementalSVD, second: IncrementalSVD) -> IncrementalSVD:
+    return first.merge(second)
