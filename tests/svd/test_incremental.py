@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import tracemalloc
+import warnings
 from typing import Any
 
 import numpy as np
@@ -566,3 +567,99 @@ def test_storage_is_that_of_the_formula_and_does_not_grow(method: str) -> None:
     words = {"gram": 2 * kept + b, "cholqr": 2 * kept + 2 * b}[method]
     assert peaks[1] < 1.01 * peaks[0]
     assert peaks[1] <= 1.25 * m * words
+
+
+# ------------------------------------------------------------- cases that were once got wrong
+
+
+def test_merges_after_rows_are_bounds() -> None:
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        parts, whole = [], []
+        for _ in range(2):
+            A = draw(rng, 6, 8)
+            svd = IncrementalSVD(6, n_oversamples=0, compute_v=True, method="qr").append_columns(A)
+            for _ in range(3):
+                B = draw(rng, 3, 8)
+                svd.append_rows(B)
+                A = np.concatenate([A, B])
+            parts.append(svd)
+            whole.append(A)
+        check_certificate(parts[0].merge(parts[1]).result(), np.concatenate(whole, axis=1))
+        assert parts[0].result().error_kind == "bound"
+
+
+def test_what_shrinking_takes_in_changes_is_booked() -> None:
+    A = np.diag([3.0, 2.0, 1.0, 0.0])
+    options = {"n_oversamples": 0, "compute_v": True, "method": "qr"}
+    svd = IncrementalSVD(3, truncation="frequent-directions", **options).append_columns(A)
+    unit = np.eye(4)[:, [3]]
+    svd.update(0.9 * unit, unit)
+    result = svd.result()
+    s = np.sort(np.r_[3.0, 2.0, 1.0, 0.9])[::-1]
+    assert result.error_kind == "bound"
+    for r in (1, 2, 3):
+        low, high = result.optimal_error_bounds(r)
+        assert low <= optimal(s, r) <= high
+
+
+def test_frequent_directions_with_a_tolerance_enclose() -> None:
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        A = draw(rng, 12, 60) * 10.0 ** -rng.uniform(0, 2, 60)
+        svd = IncrementalSVD(6, n_oversamples=2, tol=0.5, truncation="frequent-directions",
+                             buffer_size=4, method="qr", compute_v=True)  # fmt: skip
+        for block in cut(A, 5):
+            svd.append_columns(block)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AccuracyWarning)
+            check_certificate(svd.result(), A, is_projection=True)
+
+
+def test_angles_are_bounded_after_rows_too() -> None:
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        m, n, r = 6, 5, 2
+        A = draw(rng, m, r) @ draw(rng, r, n)
+        svd = IncrementalSVD(r, n_oversamples=0, compute_v=True, method="qr").append_columns(A)
+        for _ in range(2):
+            B = draw(rng, 2, r) @ draw(rng, r, n) * 0.1 + 0.05 * draw(rng, 2, n)
+            svd.append_rows(B)
+            A = np.concatenate([A, B])
+        check_certificate(svd.result(), A)
+
+
+def test_cancelled_updates_count_the_rounding_of_what_was_there() -> None:
+    rng = np.random.default_rng(30)
+    A, X, Y = draw(rng, 11, 6), 1e10 * draw(rng, 11, 1), draw(rng, 6, 1)
+    svd = IncrementalSVD(6, n_oversamples=4, method="qr", compute_v=True).append_columns(A)
+    svd.update(X, Y).update(-X, Y)
+    lower, upper = svd.result().sigma_bounds()
+    s = np.linalg.svd(A, compute_uv=False)
+    assert np.all(lower <= s)
+    assert np.all(s <= upper)
+
+
+def test_parts_of_zeros_and_other_inner_products_and_cached_answers() -> None:
+    rng = np.random.default_rng(31)
+    options = {"n_oversamples": 1, "method": "cholqr", "compute_v": True}
+    A = draw(rng, 11, 8)
+    svd = IncrementalSVD(5, **options).append_columns(A)
+    svd.merge(IncrementalSVD(5, **options).append_columns(np.zeros((11, 3))))
+    check_certificate(svd.result(), np.concatenate([A, np.zeros((11, 3))], axis=1))
+    weighted = IncrementalSVD(2, inner_product=np.full(11, 2.0)).append_columns(A)
+    with pytest.raises(ValueError, match="inner_product must agree"):
+        IncrementalSVD(2).merge(weighted)
+    kept = np.array(svd.flush().result().s)
+    svd.result().s[:] = 9.0
+    np.testing.assert_array_equal(svd._stream.kept.s[: len(kept)], kept)
+
+
+def test_a_failing_operator_leaves_the_object_as_it_was() -> None:
+    A = draw(np.random.default_rng(32), 8, 100)
+    B = A.copy()
+    B[:, 70] = np.nan
+    svd = IncrementalSVD(2).append_columns(A)
+    with pytest.raises(ValueError, match="A must not contain NaN"):
+        svd.append_columns(aslinearoperator(B))
+    assert svd.n_samples_seen_ == 100

@@ -360,3 +360,32 @@ def test_bad_arguments_are_refused(change: dict[str, Any], error: type, match: s
     arguments = {"blocks": [np.ones((3, 2))], "rank": 1, "eps": 0.1, **change}
     with pytest.raises(error, match=match):
         cluster_matrices(**arguments)
+
+
+@pytest.mark.parametrize("bound", ["incremental", "weyl", "residual"])
+@pytest.mark.parametrize(("r", "eps"), [(1, 0.9), (2, 0.9), (1, 0.93)])
+def test_what_is_delivered_is_what_was_certified(r: int, eps: float, bound: str) -> None:
+    rng = np.random.default_rng(0)
+    blocks = []
+    for batch in range(12):
+        for _ in range(64):
+            v = np.zeros(12)
+            v[0] = 0.05 * rng.standard_normal()
+            v[1 + batch % 8] = 0.12 * rng.standard_normal()
+            blocks.append(v)
+    found = cluster_matrices(blocks, r, eps, merge=False, patience=3, bound=bound)
+    for members, shared, certified in zip(
+        found.clusters, found.svds, found.predicted_error, strict=True
+    ):
+        if shared is not None:
+            M = np.stack([blocks[i] for i in members], axis=1)
+            rest = M - shared.U @ np.concatenate(shared.coefficients, axis=1)
+            assert np.linalg.norm(rest) <= eps * np.linalg.norm(M) * (1 + 1e-9)
+            if bound == "incremental":
+                assert np.linalg.norm(rest) <= certified * np.linalg.norm(M) * (1 + 1e-9)
+
+
+def test_the_published_search_tries_candidates_of_seeds_wider_than_the_rank() -> None:
+    e = np.eye(6)
+    blocks = [np.stack([e[0], 0.12 * e[1]], axis=1), *[0.9 * e[0]] * 5]
+    assert len(cluster_matrices(blocks, 1, 0.1, search="paper").clusters) == 1

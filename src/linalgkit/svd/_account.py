@@ -47,6 +47,10 @@ class Account:
         Sums over earlier runs of the norms of the differences.
     steps : int
         Products that rounding errors have come from.
+    top : float
+        The largest square of a singular value that there ever was.
+    is_squared : bool
+        Whether singular values ever came from a Gram matrix.
     """
 
     energy: float = 0.0
@@ -59,6 +63,8 @@ class Account:
     before_fro: float = 0.0
     before_spectral: float = 0.0
     steps: int = 0
+    top: float = 0.0
+    is_squared: bool = False
 
     @property
     def is_exact(self) -> bool:
@@ -123,6 +129,7 @@ class Account:
             delta=f * self.delta,
             rough_lost=f * self.rough_lost,
             rough_delta=f * self.rough_delta,
+            top=f * self.top,
             largest=tuple(f * value for value in self.largest),
             before_fro=abs(factor) * self.before_fro,
             before_spectral=abs(factor) * self.before_spectral,
@@ -138,6 +145,7 @@ class Account:
             delta=ldexp_float(self.delta, square),
             rough_lost=ldexp_float(self.rough_lost, square),
             rough_delta=ldexp_float(self.rough_delta, square),
+            top=ldexp_float(self.top, square),
             largest=tuple(ldexp_float(value, square) for value in self.largest),
             before_fro=ldexp_float(self.before_fro, plain),
             before_spectral=ldexp_float(self.before_spectral, plain),
@@ -157,6 +165,8 @@ class Account:
             before_fro=math.hypot(self.before_fro, other.before_fro),
             before_spectral=math.hypot(self.before_spectral, other.before_spectral),
             steps=self.steps + other.steps,
+            top=max(self.top, other.top),
+            is_squared=self.is_squared or other.is_squared,
         )
 
     def new_run(self, energy: float) -> Account:
@@ -173,7 +183,14 @@ class Account:
             before_spectral=self.before_spectral + math.sqrt(self.delta),
             is_shrunk=self.is_shrunk,
             steps=self.steps + 1,
+            top=self.top,
+            is_squared=self.is_squared,
         )
+
+    def seen(self, square: float, *, is_squared: bool) -> Account:
+        """Return the account after a step with a largest square, of a Gram matrix or not."""
+        top = max(self.top, square)
+        return replace(self, top=top, is_squared=self.is_squared or is_squared)
 
     def of_rank(self, r: int) -> float:
         """Return a bound on the sum of the `r` largest eigenvalues of ``D``."""
@@ -208,12 +225,15 @@ class Enclosure:
         Bound on the rounding error of a singular value.
     square_slack : float
         Bound on the rounding error of the sums of squares in the account.
+    is_of_rows : bool
+        Whether the last run appended rows: errors are then orthogonal on the other side.
     """
 
     squares: tuple[float, ...]
     account: Account
     slack: float
     square_slack: float
+    is_of_rows: bool = False
 
     def square(self, i: int) -> float:
         """Return the square of singular value `i`, 0 beyond those kept."""
@@ -253,7 +273,7 @@ class Enclosure:
         """Return a bound on the sine between the leading subspaces, 1 where nothing is known."""
         if self.square(r - 1) == 0.0:
             return 1.0
-        if self.account.before_spectral > 0:
+        if self.account.before_spectral > 0 or self.is_of_rows:
             gap = math.sqrt(self.square(r - 1)) - math.sqrt(self.square(r))
             shift = math.sqrt(self.account.delta) + self.account.before_spectral + self.slack
             return min(1.0, shift / (gap - shift)) if gap > shift else 1.0

@@ -232,6 +232,16 @@ def _certain(blocks: Blocks, seed: list[int], rank: int) -> float:
     return math.fsum(residual_directions(blocks, seed)[0][:rank])
 
 
+def _pile_of(blocks: Blocks, members: Sequence[int], plan: _Plan) -> Pile:
+    """Return a state whose basis is certified, for groups that other bounds vouch for."""
+    cap = min(blocks.m, 2 * plan.rank)
+    while True:
+        pile = Pile(blocks, (), plan.rank, cap).with_blocks(members)
+        if cap >= blocks.m or pile.upper() <= plan.eps:
+            return pile
+        cap = min(blocks.m, 2 * cap)
+
+
 # -------------------------------------------------------------------------------- the search
 
 
@@ -256,7 +266,7 @@ def _searched(blocks: Blocks, plan: _Plan) -> tuple[list[_Group], str]:
         taken = set(seed)
         rest = [i for i in alive if i not in taken]
         size = len(group.members)
-        if group.fits() and rest:
+        if rest and (plan.search == "paper" or group.fits()):
             candidates = _candidates(blocks, seed, rest, plan)
             group = _SEARCH[plan.search](group, candidates)
         without = 0 if len(group.members) > size else without + 1
@@ -439,7 +449,8 @@ def _outcome(
         low, high = (0.0, 0.0) if is_raw else group.interval()
         lower.append(low)
         upper.append(high)
-        svds.append(None if is_raw else shared_svd(blocks, members, plan.rank, row_weight))
+        pile = group.pile if group.pile is not None else _pile_of(blocks, group.members, plan)
+        svds.append(None if is_raw else shared_svd(pile, members, row_weight))
     total = blocks.m * sum(blocks.widths)
     return MatrixClustering(
         labels=asarray(labels, xp=blocks.xp, device=blocks.device, dtype=blocks.xp.int64),

@@ -208,8 +208,18 @@ class IncrementalSVD(TransformerMixin, Stateful):
             If the number of rows differs (both are named), entries are NaN or infinite, or
             `n_components` is larger than the number of rows.
         """
-        for rows in _transposed_pieces(A, self._columns_at_a_time):
-            self._push(rows, None)
+        stream = self._stream_or_none()
+        many = hasattr(A, "matmat") and not is_sparse(A)  # pieces, of which a later one may fail
+        before = stream.duplicate() if many and stream is not None else None
+        try:
+            for rows in _transposed_pieces(A, self._columns_at_a_time):
+                self._push(rows, None)
+        except (TypeError, ValueError):
+            if many and stream is not None and not self.__dict__.get("_is_broken"):
+                self._stream = before
+            elif many and stream is None:
+                self.__dict__.pop("_stream", None)
+            raise
         return self
 
     def partial_fit(self, X: Any, y: object = None) -> Self:
@@ -372,6 +382,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
                 f"forgetting must be 1 for a merge, got {self.forgetting}. Which columns are older "
                 "is not known."
             )
+        self._check_same_inner(other)
         theirs = other._stream_or_none()
         if theirs is None:
             return self
@@ -380,7 +391,6 @@ class IncrementalSVD(TransformerMixin, Stateful):
         if mine is None:
             self._take(theirs.duplicate(), features)
             return self
-        self._check_same_inner(other)
         features = joint_features(self._features(), features)
         fresh = mine.duplicate()
         fresh.merge(theirs)

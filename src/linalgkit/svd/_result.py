@@ -28,7 +28,7 @@ from linalgkit._core.scaling import ldexp, ldexp_float
 from linalgkit._core.validation import AccuracyWarning, check_int
 from linalgkit.svd import _rotations
 from linalgkit.svd._account import Enclosure
-from linalgkit.svd._options import least_rank
+from linalgkit.svd._options import SVDOptions, least_rank
 from linalgkit.svd._steps import decomposed, host
 from linalgkit.svd._stream import ColumnStream
 
@@ -139,13 +139,16 @@ class SVDResult:
 def enclosure_of(stream: ColumnStream, squares: list[float]) -> Enclosure:
     """Return what is certain, with room for rounding errors."""
     xp = stream.xp
-    largest = squares[0] if squares else 0.0
+    largest = max(squares[0] if squares else 0.0, stream.account.top)
     roundoff = eps(xp, stream.dtype)
     slack = _ROUNDING * roundoff * math.sqrt(largest * max(1, stream.n_columns))
     wide = eps(xp, widest_dtype(xp, stream.device, stream.dtype))
-    steps = stream.account.steps if not stream.is_orthogonal else 0
+    # Squares are taken by the Gram matrix, and where they are subtracted from one another.
+    is_squared = stream.account.is_squared or stream.account.is_shrunk
+    steps = stream.account.steps if is_squared else 0
     square_slack = _ROUNDING * wide * largest * steps
-    return Enclosure(tuple(squares), stream.account, slack, square_slack)
+    is_of_rows = stream.run == "rows"
+    return Enclosure(tuple(squares), stream.account, slack, square_slack, is_of_rows)
 
 
 def answer(stream: ColumnStream, *, stacklevel: int = 3) -> SVDResult:
@@ -174,14 +177,14 @@ def answer(stream: ColumnStream, *, stacklevel: int = 3) -> SVDResult:
     if status == "max_rank":
         warnings.warn(
             f"the error {error:.3g} is above the tolerance with n_components="
-            f"{options.n_components}. Raise n_components, or leave it None.",
+            f"{options.n_components}. {_way_out(options)}",
             AccuracyWarning,
             stacklevel=stacklevel,
         )
     real = real_dtype(xp, held.dtype)
     return SVDResult(
         U=U,
-        s=ldexp(xp.astype(s[:rank], real, copy=False), exponent, xp),
+        s=ldexp(xp.asarray(xp.astype(s[:rank], real), copy=True), exponent, xp),
         Vh=None if V is None else adjoint(xp.astype(V, held.dtype, copy=False), xp),
         rank=rank,
         norm_fro=ldexp_float(math.sqrt(held.account.energy), exponent),
@@ -195,6 +198,12 @@ def answer(stream: ColumnStream, *, stacklevel: int = 3) -> SVDResult:
     )
 
 
+def _way_out(options: SVDOptions) -> str:
+    if options.n_components is None:
+        return "Parts that are merged each spend a share: give them a smaller absolute tolerance."
+    return "Raise n_components, or leave it None."
+
+
 def _rank(stream: ColumnStream, squares: list[float]) -> tuple[int, str]:
     """Return the number of triplets of the answer, and the word for it."""
     options, account = stream.options, stream.account
@@ -202,8 +211,9 @@ def _rank(stream: ColumnStream, squares: list[float]) -> tuple[int, str]:
     rank = min(cap, sum(value > 0.0 for value in squares))
     allowed = options.allowed(account.energy, stream.exponent)
     if allowed is not None:
-        needed = least_rank(squares, max(0.0, allowed - account.lost))
-        is_met = account.lost <= allowed * (1.0 + 1e-12) and needed <= rank
+        room = max(0.0, math.sqrt(allowed) - account.before_fro) ** 2
+        needed = least_rank(squares, max(0.0, room - account.lost))
+        is_met = account.lost <= room * (1.0 + 1e-12) and needed <= rank
         return min(needed, rank), "converged" if is_met else "max_rank"
     is_short = options.n_components is not None and rank < options.n_components
     return rank, "rank_deficient" if is_short else "converged"

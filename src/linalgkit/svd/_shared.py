@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from linalgkit._core.array import Array
 from linalgkit._core.scaling import ldexp
-from linalgkit.svd._blocks import Blocks
 from linalgkit.svd._columns import as_columns
 from linalgkit.svd._pile import Pile
 from linalgkit.svd._steps import decomposed
@@ -30,12 +29,10 @@ class SharedSVD:
     weighted_basis: Array = field(repr=False)
 
 
-def shared_svd(
-    blocks: Blocks, members: Sequence[int], rank: int, row_weight: Array | None
-) -> SharedSVD:
-    """Return basis and coordinates of matrices, from one more pass over them."""
+def shared_svd(pile: Pile, members: Sequence[int], row_weight: Array | None) -> SharedSVD:
+    """Return the basis that a pile has, which is the one certified, and coordinates of members."""
+    blocks, rank = pile.blocks, pile.rank
     xp = blocks.xp
-    pile = Pile(blocks, (), rank, min(blocks.m, 2 * rank)).with_blocks(members)
     assert pile.kept is not None
     U, _, _ = decomposed(pile.kept, xp)
     basis = xp.matrix_transpose(U[:, :rank])

@@ -33,6 +33,8 @@ from linalgkit._core.triangular import NotPositiveDefiniteError, cholesky, solve
 from linalgkit.svd._columns import Columns, conj, gram, overwritten, summed
 
 Budget = Callable[[list[float]], int]
+_QUICK = 0.01  # smallest cosine for which a step is as accurate with one pass as with two
+_CLEAN = 0.1  # smallest cosine after which the basis need not be cleaned at once
 
 
 class Truncation:
@@ -204,21 +206,44 @@ def orthogonal_step(
     """
     U = kept.basis
     C = block.cross(U)
-    Q, B = _complement(block.without(C, U), size, xp, by_cholesky=by_cholesky)
+    rest = block.without(C, U)
+    factored = _factored(rest, C, xp) if by_cholesky else None
+    if factored is not None and factored.is_quick:
+        B, T = factored.B, factored.T
+        step = _rotated(kept, C, B, lambda X: xp.matrix_transpose(T) @ X, rest, shrink, xp)
+        is_clean = factored.cosine >= _CLEAN or step.kept.rank == 0
+        return step if is_clean else step._replace(kept=refreshed(step.kept, xp, owned=True))
+    Q, B = _complement(rest, factored, size, xp)
     again = gram(Q, U, xp)  # of the normalised rest: safe where it is small, too
     Q = overwritten(Q, None, xp.astype(conj(again, xp), Q.dtype), U, xp)
     C = C + _times(xp.matrix_transpose(conj(again, xp)), B, xp)
     Q, R = _orthonormal(Q, xp, by_cholesky=by_cholesky)
-    B = R @ B
-    K = _core(kept.s, C, B, xp)
-    X, s, Yh = svd_desc(K, xp)
+    return _rotated(kept, C, R @ B, lambda X: X, Q, shrink, xp)
+
+
+def _rotated(
+    kept: Kept,
+    C: Array,
+    B: Array,
+    mapped: Callable[[Array], Array],
+    rows: Array,
+    shrink: Truncation,
+    xp: Namespace,
+) -> Step:
+    """Decompose ``[[diag(s), C], [0, B]]`` and turn the basis.
+
+    ``mapped(X)^T rows`` are the new directions in which `X` holds coordinates.
+    """
+    U, k = kept.basis, kept.rank
+    X, s, Yh = svd_desc(_core(kept.s, C, B, xp), xp)
     squares = [value * value for value in host(s)]
     count, target = shrink(squares)
-    small = xp.astype(X[:, :count], U.dtype)
-    k = kept.rank
-    pairs = [(small[:k, :], U)]
-    basis = summed([*pairs, (small[k:, :], Q)] if Q.shape[0] else pairs, xp)
+    X = X[:, :count]
+    pairs = [(xp.astype(X[:k, :], U.dtype), U)]
+    if rows.shape[0]:
+        pairs.append((xp.astype(mapped(X[k:, :]), U.dtype), rows))
     s = xp.asarray([math.sqrt(v) for v in target], dtype=s.dtype, device=device(s))
+    basis = summed(pairs, xp)
     return Step(Kept(basis, s, False), adjoint(Yh[:count, :], xp), squares)
 
 
@@ -239,53 +264,73 @@ def _times(X: Array, Y: Array, xp: Namespace) -> Array:
     return xp.astype(X, wide, copy=False) @ xp.astype(Y, wide, copy=False)
 
 
-def _complement(
-    rest: Array, size: float, xp: Namespace, *, by_cholesky: bool
-) -> tuple[Array, Array]:
-    """Return rows ``Q`` and ``B`` with ``rest^T = Q^T B``, without directions of rounding size."""
-    floor = 8.0 * eps(xp, rest.dtype) * size * math.sqrt(int(rest.shape[0]))
-    if by_cholesky:
-        found = _by_cholesky(rest, floor, xp)
-        if found is not None:
-            return found
-    wide = widest_dtype(xp, device(rest), rest.dtype)
-    Q, R = xp.linalg.qr(xp.matrix_transpose(rest), mode="reduced")
-    R = xp.astype(R, wide, copy=False)
-    W, s, Yh = svd_desc(R, xp)
-    count = sum(value > floor for value in host(s))
-    turned = xp.matrix_transpose(xp.astype(W[:, :count], Q.dtype)) @ xp.matrix_transpose(Q)
-    return turned, xp.astype(s[:count], wide)[:, None] * Yh[:count, :]
+class _Factored(NamedTuple):
+    """``rest^T = (T rest)^T B`` with nearly orthonormal ``T rest``.
+
+    It is orthonormal, and orthogonal to the old basis, to ``1 / cosine`` roundoffs; `least` is
+    the smallest norm of a direction.
+    """
+
+    B: Array
+    T: Array
+    cosine: float
+    least: float
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether no second pass is needed."""
+        return self.cosine >= _QUICK
 
 
-def _by_cholesky(rest: Array, floor: float, xp: Namespace) -> tuple[Array, Array] | None:
-    """Return the same from a Gram matrix, or None where that would not be safe."""
+def _factored(rest: Array, C: Array, xp: Namespace) -> _Factored | None:
+    """Return the factor from a Gram matrix, or None where that would not be safe."""
+    if int(rest.shape[0]) == 0:
+        return None
     G = hermitian_part(gram(rest, rest, xp), xp)
-    lengths = (
-        xp.sqrt(xp.real(xp.linalg.diagonal(G)))
-        if is_complex(G, xp)
-        else xp.sqrt(xp.linalg.diagonal(G))
-    )
-    if not bool(xp.all(lengths > floor)):
+    squares = _real_diagonal(G, xp)
+    lengths = xp.sqrt(squares)
+    if not bool(xp.all(lengths > 0)):
         return None
     unit = xp.astype(1.0 / lengths, G.dtype)
     try:
         L = cholesky(unit[:, None] * G * unit[None, :], xp)
     except NotPositiveDefiniteError:
         return None
-    pivots = xp.linalg.diagonal(L)
-    least = float(xp.min(xp.real(pivots) if is_complex(L, xp) else pivots))
     b = int(rest.shape[0])
-    wide_eps = eps(xp, G.dtype)
-    if least < 30.0 * math.sqrt(wide_eps * b):
+    pivot = float(xp.min(_real_diagonal(L, xp)))
+    if pivot < 30.0 * math.sqrt(eps(xp, G.dtype) * b):
         return None
     B = adjoint(L, xp) * xp.astype(lengths, G.dtype)[None, :]
-    if min(host(lengths)) * least < floor:
-        return None
-    # rest^T = Q^T B, so that Q = B^-T rest.
-    inverse = solve_triangular(
-        xp.matrix_transpose(B), xp.eye(b, dtype=B.dtype, device=device(B)), lower=True, xp=xp
-    )
-    return overwritten(rest, xp.astype(inverse, rest.dtype), B, None, xp), B
+    identity = xp.eye(b, dtype=B.dtype, device=device(B))
+    T = solve_triangular(xp.matrix_transpose(B), identity, lower=True, xp=xp)
+    moduli = xp.abs(C)
+    inside = xp.sum(moduli * moduli, axis=0)
+    share = float(xp.min(xp.sqrt(squares / (squares + inside))))
+    return _Factored(B, T, pivot * share, pivot * float(xp.min(lengths)))
+
+
+def _real_diagonal(G: Array, xp: Namespace) -> Array:
+    diagonal = xp.linalg.diagonal(G)
+    return xp.real(diagonal) if is_complex(G, xp) else diagonal
+
+
+def _complement(
+    rest: Array, factored: _Factored | None, size: float, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return rows ``Q`` and ``B`` with ``rest^T = Q^T B``, without directions of rounding size.
+
+    Without a safe factor by Householder reflections; `rest` is overwritten where it can be.
+    """
+    floor = 8.0 * eps(xp, rest.dtype) * size * math.sqrt(int(rest.shape[0]))
+    if factored is not None and factored.least >= floor:
+        T = xp.astype(factored.T, rest.dtype)
+        return overwritten(rest, T, factored.B, None, xp), factored.B
+    wide = widest_dtype(xp, device(rest), rest.dtype)
+    Q, R = xp.linalg.qr(xp.matrix_transpose(rest), mode="reduced")
+    W, s, Yh = svd_desc(xp.astype(R, wide, copy=False), xp)
+    count = sum(value > floor for value in host(s))
+    turned = xp.matrix_transpose(xp.astype(W[:, :count], Q.dtype)) @ xp.matrix_transpose(Q)
+    return turned, xp.astype(s[:count], wide)[:, None] * Yh[:count, :]
 
 
 def _orthonormal(Q: Array, xp: Namespace, *, by_cholesky: bool) -> tuple[Array, Array]:
@@ -326,13 +371,14 @@ def direct_step(kept: Kept | None, block: Columns, shrink: Truncation, xp: Names
     return Step(Kept(basis, s, False), adjoint(Yh[:count, :], xp), squares)
 
 
-def refreshed(kept: Kept, xp: Namespace) -> Kept:
+def refreshed(kept: Kept, xp: Namespace, *, owned: bool = False) -> Kept:
     """Return the same matrix with a basis that is orthonormal to rounding.
 
     The factor that is taken out differs from the identity by rounding errors alone, and is
     dropped as such.
     """
-    Q, _ = _orthonormal(xp.asarray(kept.basis, copy=True), xp, by_cholesky=True)
+    basis = kept.basis if owned else xp.asarray(kept.basis, copy=True)
+    Q, _ = _orthonormal(basis, xp, by_cholesky=True)
     return kept._replace(basis=Q)
 
 

@@ -49,7 +49,7 @@ from linalgkit.svd._steps import (
 )
 
 _PLAIN_EXPONENT = {8: 100, 4: 20}  # of data that need no other unit, by bytes of a real number
-_REFRESH = 64  # steps after which an orthonormal basis is cleaned
+_REFRESH = 16  # steps after which an orthonormal basis is cleaned
 
 
 class ColumnStream(Stateful):
@@ -247,15 +247,20 @@ class ColumnStream(Stateful):
 
     def note(self, step: Step) -> None:
         """Write down what a step discarded."""
-        count = step.kept.rank
-        cap = self.options.capacity(self.m)
-        total = math.fsum(step.squares)
-        if self.options.shrinks and count < len(step.squares) and step.squares[count] > 0:
-            left = math.fsum(value * value for value in host(step.kept.s))
-            amount = max(step.squares[min(cap, len(step.squares) - 1)], 0.0)
-            self.account = self.account.shrunk(amount, max(0.0, total - left))
+        self.discarded(step.squares, [value * value for value in host(step.kept.s)])
+
+    def discarded(self, squares: list[float], target: list[float]) -> None:
+        """Write down that the largest of some squares became others, and the rest zero."""
+        count = len(target)
+        top, is_squared = (squares[0] if squares else 0.0), not self.is_orthogonal
+        self.account = self.account.seen(top, is_squared=is_squared)
+        if self.options.shrinks and count < len(squares):
+            taken = [a - b for a, b in zip(squares, target, strict=False)]
+            amount = max(*taken, squares[count]) if taken else squares[count]
+            lost = max(0.0, math.fsum(squares) - math.fsum(target))
+            self.account = self.account.shrunk(max(0.0, amount), lost)
         else:
-            self.account = self.account.truncated(step.squares[count:], cap)
+            self.account = self.account.truncated(squares[count:], self.options.capacity(self.m))
 
     # ----------------------------------------------------------------------------- merging
 
@@ -267,6 +272,8 @@ class ColumnStream(Stateful):
         theirs = other.flushed()
         if theirs.kept is None:
             return
+        self.start_run("columns")
+        theirs.start_run("columns")
         exponent = max(self.exponent, theirs.exponent) if self.kept else theirs.exponent
         self._change_unit(exponent)
         theirs._change_unit(exponent)

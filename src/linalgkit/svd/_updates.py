@@ -98,7 +98,7 @@ def _update(stream: ColumnStream, X: Array, Y: Array) -> None:
     U = left_basis @ xp.astype(W[:, :count], U.dtype)
     V = right_basis @ xp.astype(adjoint(Zh[:count, :], xp), V.dtype)
     stream.account = stream.account.new_energy(math.fsum(squares))
-    stream.account = stream.account.truncated(squares[count:], stream.options.capacity(stream.m))
+    stream.discarded(squares, target)
     s = xp.asarray([math.sqrt(v) for v in target], dtype=s.dtype, device=device(s))
     set_factors(stream, U, s, V)
 
@@ -139,7 +139,7 @@ def remove_columns(stream: ColumnStream, places: list[int]) -> None:
     U = U @ xp.astype(W[:, :count], U.dtype)
     V = Q @ adjoint(Zh[:count, :], xp)
     stream.account = stream.account.new_energy(math.fsum(squares))
-    stream.account = stream.account.truncated(squares[count:], stream.options.capacity(stream.m))
+    stream.discarded(squares, target)
     s = xp.asarray([math.sqrt(v) for v in target], dtype=s.dtype, device=device(s))
     set_factors(stream, U, s, V)
 
