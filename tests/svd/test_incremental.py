@@ -663,3 +663,41 @@ def test_a_failing_operator_leaves_the_object_as_it_was() -> None:
     with pytest.raises(ValueError, match="A must not contain NaN"):
         svd.append_columns(aslinearoperator(B))
     assert svd.n_samples_seen_ == 100
+
+
+@pytest.mark.parametrize("base", [1.0, 1e-200])
+@pytest.mark.parametrize("size", [1.0, 1e160])
+def test_units_follow_changes_too(base: float, size: float) -> None:
+    rng = np.random.default_rng(33)
+    A, rows, X, Y = base * draw(rng, 8, 10), draw(rng, 3, 10), draw(rng, 8, 1), draw(rng, 10, 1)
+
+    def fresh() -> IncrementalSVD:
+        svd = IncrementalSVD(8, n_oversamples=4, compute_v=True, method="qr")
+        return svd.append_columns(A)
+
+    scale = max(base, size)
+    wanted = {
+        "rows": np.concatenate([A / scale, size / scale * rows]),
+        "update": A / scale + size / scale * X @ Y.T,
+        "replace": np.concatenate([size / scale * X, A[:, 1:] / scale], axis=1),
+    }
+    found = {
+        "rows": fresh().append_rows(size * rows),
+        "update": fresh().update(size * 1e-30 * X, 1e30 * Y),
+        "replace": fresh().replace_columns([0], size * X),
+    }
+    for name, svd in found.items():
+        s = np.linalg.svd(wanted[name], compute_uv=False)[:8]
+        result = svd.result()
+        np.testing.assert_allclose(result.s / scale, s[: result.rank], atol=1e-12 * s[0])
+    single = IncrementalSVD(2, compute_v=True).append_columns(A.astype(np.float32))
+    with pytest.raises(TypeError, match="X must fit into float32 as the matrix does, got float64"):
+        single.update(X, Y.astype(np.float32))
+
+
+def test_many_steps_can_be_copied_and_pickled() -> None:
+    svd = IncrementalSVD(2, n_oversamples=0, compute_v=True, buffer_size=1)
+    A = draw(np.random.default_rng(34), 4, 3000)
+    svd.append_columns(A)
+    for twin in (copy.deepcopy(svd), pickle.loads(pickle.dumps(svd))):
+        np.testing.assert_array_equal(twin.result().Vh, svd.result().Vh)

@@ -36,7 +36,7 @@ from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import Features, TransformerMixin, as_array, joint_features
 from linalgkit._core.operators import as_operator
 from linalgkit._core.row_buffer import block_kind, check_same_kind
-from linalgkit._core.scaling import ldexp
+from linalgkit._core.scaling import ldexp, max_abs, scale_exponent
 from linalgkit._core.sparse import as_csr
 from linalgkit._core.state import State, Stateful, check_mergeable
 from linalgkit._core.streams import row_blocks
@@ -294,7 +294,9 @@ class IncrementalSVD(TransformerMixin, Stateful):
         check_finite_block(B, name="B")
         self._refuse_for_rows()
         fresh = stream.flushed()
-        _updates.append_rows(fresh, ldexp(xp.astype(B, fresh.dtype, copy=False), -fresh.exponent))
+        rows = xp.astype(B, fresh.dtype, copy=False)
+        fresh.follow(scale_exponent(max_abs(rows, xp)))
+        _updates.append_rows(fresh, ldexp(rows, -fresh.exponent, xp))
         self._take(fresh, Features(fresh.m, None))
         return self
 
@@ -313,9 +315,9 @@ class IncrementalSVD(TransformerMixin, Stateful):
             check_finite_block(factor, name=name)
         fresh = stream.flushed()
         inner = self._inner(fresh)
-        left = xp.astype(X, fresh.dtype, copy=False)
+        left, right = (xp.astype(part, fresh.dtype, copy=False) for part in (X, Y))
         left = left if inner is None else inner.mapped(left)
-        _updates.update(fresh, ldexp(left, -fresh.exponent), xp.astype(Y, fresh.dtype, copy=False))
+        _add(fresh, left, right)
         self._take(fresh, None)
         return self
 
@@ -343,8 +345,9 @@ class IncrementalSVD(TransformerMixin, Stateful):
         fresh = stream.flushed()
         inner = self._inner(fresh)
         new = xp.astype(A, fresh.dtype, copy=False)
-        new = ldexp(new if inner is None else inner.mapped(new), -fresh.exponent)
-        change = new - _updates.zeroed(fresh, places)
+        new = new if inner is None else inner.mapped(new)
+        fresh.follow(scale_exponent(max_abs(new, xp)))
+        change = ldexp(new, -fresh.exponent, xp) - _updates.zeroed(fresh, places)
         _updates.update(fresh, change, _updates.unit_columns(fresh.n_columns, places, fresh))
         self._take(fresh, None)
         return self
@@ -608,6 +611,12 @@ class IncrementalSVD(TransformerMixin, Stateful):
             )
         if is_complex_dtype(xp, values.dtype) and not is_complex_dtype(xp, stream.dtype):
             raise TypeError(f"{name} must be real as the matrix is, got complex numbers.")
+        is_float = xp.isdtype(values.dtype, ("real floating", "complex floating"))
+        if is_float and xp.result_type(values.dtype, stream.dtype) != stream.dtype:
+            raise TypeError(
+                f"{name} must fit into {dtype_name(xp, stream.dtype)} as the matrix does, got "
+                f"{dtype_name(xp, values.dtype)}. Convert it first."
+            )
 
     def _refuse_for_rows(self) -> None:
         if self.center or self.inner_product is not None:
@@ -685,6 +694,15 @@ _MERGED = (
 
 
 # ------------------------------------------------------------------------------------ inputs
+
+
+def _add(stream: ColumnStream, X: Array, Y: Array) -> None:
+    """Add ``X Y^H`` in the unit of the stream, which follows the product."""
+    xp = stream.xp
+    exponents = [scale_exponent(max_abs(part, xp)) for part in (X, Y)]
+    X, Y = (ldexp(part, -e, xp) for part, e in zip((X, Y), exponents, strict=True))
+    stream.follow(sum(exponents))
+    _updates.update(stream, ldexp(X, sum(exponents) - stream.exponent, xp), Y)
 
 
 def _is_source(X: Any) -> bool:

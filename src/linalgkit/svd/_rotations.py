@@ -78,7 +78,7 @@ def multiplied(V: Array) -> Rotation:
     return Rotation((int(V.shape[0]),), V)
 
 
-def to_state(node: Rotation | None) -> list[Any]:
+def flattened(node: Rotation | None) -> list[Any]:
     """Return the nodes in an order in which each one comes after its parts."""
     if node is None:
         return []
@@ -93,14 +93,24 @@ def to_state(node: Rotation | None) -> list[Any]:
             continue
         parts = [p if isinstance(p, int) else -1 - numbers[id(p)] for p in current.parts]
         numbers[id(current)] = len(found)
-        found.append([parts, to_numpy(current.Z)])
+        found.append([parts, current.Z])
     return found
+
+
+def rebuilt(found: list[Any]) -> Rotation | None:
+    """Return the node that :func:`flattened` wrote down."""
+    nodes: list[Rotation] = []
+    for parts, Z in found:
+        inner = tuple(p if p >= 0 else nodes[-1 - p] for p in parts)
+        nodes.append(Rotation(inner, Z))
+    return nodes[-1] if nodes else None
+
+
+def to_state(node: Rotation | None) -> list[Any]:
+    """Return the same with host arrays."""
+    return [[parts, to_numpy(Z)] for parts, Z in flattened(node)]
 
 
 def from_state(found: list[Any], xp: Namespace, dev: Device) -> Rotation | None:
     """Return the node that :func:`to_state` wrote down."""
-    nodes: list[Rotation] = []
-    for parts, Z in found:
-        inner = tuple(p if p >= 0 else nodes[-1 - p] for p in parts)
-        nodes.append(Rotation(inner, asarray(Z, xp=xp, device=dev)))
-    return nodes[-1] if nodes else None
+    return rebuilt([[parts, asarray(Z, xp=xp, device=dev)] for parts, Z in found])

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import asdict
 from typing import Any, Self
@@ -110,7 +109,8 @@ class ColumnStream(Stateful):
 
     def duplicate(self) -> Self:
         """Return a copy that goes on by itself; arrays that are never written to are shared."""
-        twin = copy.copy(self)
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
         waiting = self.buffer.tail()
         twin.buffer = RowBuffer(self.options.buffer_size)
         if waiting is not None:
@@ -162,14 +162,17 @@ class ColumnStream(Stateful):
 
     def _in_unit(self, block: Columns, largest: float) -> Columns:
         """Return a block in the unit of the stream, which follows numbers far from one."""
-        found = scale_exponent(largest)
+        self.follow(scale_exponent(largest))
+        return block.in_unit(self.exponent)
+
+    def follow(self, found: int) -> None:
+        """Take another unit where numbers of order ``2**found`` ask for it."""
         size = 4 if self.xp.finfo(self.dtype).bits == 32 else 8
         plain = _PLAIN_EXPONENT[size]
         is_first = self.account.energy == 0.0
         wanted = found if abs(found) > plain else 0
         if (is_first and self.exponent == 0) or found > self.exponent + plain:
             self._change_unit(wanted)
-        return block.in_unit(self.exponent)
 
     def _change_unit(self, exponent: int) -> None:
         shift = exponent - self.exponent
@@ -302,6 +305,14 @@ class ColumnStream(Stateful):
         return library_name(self.xp), str(self.device)
 
     # ----------------------------------------------------------------------------- state
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return everything, the rotations in a list: nested ones would exhaust the stack."""
+        return {**super().__getstate__(), "node": _rotations.flattened(self.node)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "node": None})
+        self.node = _rotations.rebuilt(state["node"])
 
     def _get_state(self) -> State:
         kept = self.kept
