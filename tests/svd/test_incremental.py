@@ -701,3 +701,21 @@ def test_many_steps_can_be_copied_and_pickled() -> None:
     svd.append_columns(A)
     for twin in (copy.deepcopy(svd), pickle.loads(pickle.dumps(svd))):
         np.testing.assert_array_equal(twin.result().Vh, svd.result().Vh)
+
+
+def test_an_interrupted_object_says_so_until_it_is_fitted_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    X = draw(np.random.default_rng(35), 60, 8)
+    svd = IncrementalSVD(2, buffer_size=10).fit(X)
+
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(svd._stream), "_absorb", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            svd.partial_fit(X)
+    with pytest.raises(RuntimeError, match="interrupted half way through a block"):
+        svd.result()
+    assert svd.fit(X).n_samples_seen_ == 60

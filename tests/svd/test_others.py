@@ -381,7 +381,8 @@ def test_what_is_delivered_is_what_was_certified(r: int, eps: float, bound: str)
             M = np.stack([blocks[i] for i in members], axis=1)
             rest = M - shared.U @ np.concatenate(shared.coefficients, axis=1)
             assert np.linalg.norm(rest) <= eps * np.linalg.norm(M) * (1 + 1e-9)
-            if bound == "incremental":
+            assert certified <= eps
+            if certified > 0:
                 assert np.linalg.norm(rest) <= certified * np.linalg.norm(M) * (1 + 1e-9)
 
 

@@ -86,8 +86,7 @@ class _Plan:
     bound: str
     order: str
     search: str
-    merge: bool
-    patience: int
+    patience: float
     oversamples: int
 
 
@@ -167,19 +166,14 @@ def cluster_matrices(
     check_choice("order", order, ORDERS)
     check_choice("search", search, SEARCHES)
     merge = check_bool("merge", merge)
-    patience = check_int("patience", patience, 1) if patience is not None else len_limit()
+    limit = math.inf if patience is None else check_int("patience", patience, 1)
     found = as_blocks(blocks, row_weight)
     oversamples = 5 if search == "paper" else rank
-    plan = _Plan(rank, eps, bound, order, search, merge, patience, oversamples)
+    plan = _Plan(rank, eps, bound, order, search, limit, oversamples)
     groups, status = _searched(found, plan)
     if merge and search != "paper" and bound == "incremental":
         groups = _merged(groups, plan)
     return _outcome(found, groups, plan, status, row_weight)
-
-
-def len_limit() -> int:
-    """Return a number of groups that no collection has."""
-    return 2**62
 
 
 # -------------------------------------------------------------------------------- one group
@@ -449,8 +443,15 @@ def _outcome(
         low, high = (0.0, 0.0) if is_raw else group.interval()
         lower.append(low)
         upper.append(high)
-        pile = group.pile if group.pile is not None else _pile_of(blocks, group.members, plan)
-        svds.append(None if is_raw else shared_svd(pile, members, row_weight))
+        if is_raw:
+            svds.append(None)
+            continue
+        pile = group.pile
+        if pile is None:
+            pile = _pile_of(blocks, group.members, plan)
+            # Where not all is kept, what is delivered is certified by the state alone.
+            upper[-1] = pile.upper() if pile.cap < blocks.m else high
+        svds.append(shared_svd(pile, members, row_weight))
     total = blocks.m * sum(blocks.widths)
     return MatrixClustering(
         labels=asarray(labels, xp=blocks.xp, device=blocks.device, dtype=blocks.xp.int64),

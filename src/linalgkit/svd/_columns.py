@@ -10,7 +10,6 @@ weights and mean are kept apart::
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -303,8 +302,3 @@ def as_columns(rows: Any) -> Columns:
     """Return a block (b, m), dense or CSR, as columns."""
     xp, _ = namespace_of(rows.data if is_sparse(rows) else rows)
     return SparseColumns(rows, xp) if is_sparse(rows) else DenseColumns(rows, xp)
-
-
-def total_norm(energy: float) -> float:
-    """Return the square root of a sum of squares."""
-    return math.sqrt(max(0.0, energy))

@@ -239,7 +239,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
         """
         block, features = self._check_features(X, reset=self._stream_or_none() is None, min_rows=0)
         xp, _ = namespace_of(block.data if is_sparse(block) else block)
-        rows = as_csr(block).conj() if is_sparse(block) else _conjugated(block, xp)
+        rows = as_csr(block).conj() if is_sparse(block) else conj(block, xp)
         if rows.shape[0]:
             self._push(rows, features)
         return self
@@ -541,7 +541,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
 
     def _take(self, stream: ColumnStream, features: Features | None) -> None:
         self._stream = stream
-        self._answered = None
+        self._answered, self._is_broken = None, False
         if features is not None:
             self._set_features(features)
 
@@ -708,10 +708,6 @@ def _add(stream: ColumnStream, X: Array, Y: Array) -> None:
 def _is_source(X: Any) -> bool:
     """Tell whether `X` is read in blocks: files, dask arrays, iterables of blocks."""
     return is_dask(X) or hasattr(X, "chunks") or not hasattr(X, "shape")
-
-
-def _conjugated(X: Array, xp: Namespace) -> Array:
-    return conj(X, xp)
 
 
 def _transposed_pieces(A: Any, step: Callable[[], int]) -> Iterator[Any]:
