@@ -43,6 +43,9 @@ class Account:
         difference.
     rough_lost, rough_delta : float
         The parts of `lost` and `delta` of which no single singular values are known.
+    apart_fro, apart_spectral : float
+        Sums over the steps of the norms of what each of them took: with shrunk values the
+        differences are not orthogonal, and this is all that bounds their sum.
     before_fro, before_spectral : float
         Sums over earlier runs of the norms of the differences.
     steps : int
@@ -60,6 +63,8 @@ class Account:
     is_shrunk: bool = False
     rough_lost: float = 0.0
     rough_delta: float = 0.0
+    apart_fro: float = 0.0
+    apart_spectral: float = 0.0
     before_fro: float = 0.0
     before_spectral: float = 0.0
     steps: int = 0
@@ -92,6 +97,8 @@ class Account:
             lost=self.lost + math.fsum(found),
             delta=self.delta + (found[0] if found else 0.0),
             largest=tuple(a + b for a, b in pairs),
+            apart_fro=self.apart_fro + math.sqrt(math.fsum(found)),
+            apart_spectral=self.apart_spectral + (math.sqrt(found[0]) if found else 0.0),
             steps=self.steps + 1,
         )
 
@@ -101,6 +108,8 @@ class Account:
             self,
             lost=self.lost + total,
             delta=self.delta + amount,
+            apart_fro=self.apart_fro + math.sqrt(total),
+            apart_spectral=self.apart_spectral + math.sqrt(amount),
             is_shrunk=True,
             steps=self.steps + 1,
         )
@@ -131,6 +140,8 @@ class Account:
             rough_delta=f * self.rough_delta,
             top=f * self.top,
             largest=tuple(f * value for value in self.largest),
+            apart_fro=abs(factor) * self.apart_fro,
+            apart_spectral=abs(factor) * self.apart_spectral,
             before_fro=abs(factor) * self.before_fro,
             before_spectral=abs(factor) * self.before_spectral,
         )
@@ -147,6 +158,8 @@ class Account:
             rough_delta=ldexp_float(self.rough_delta, square),
             top=ldexp_float(self.top, square),
             largest=tuple(ldexp_float(value, square) for value in self.largest),
+            apart_fro=ldexp_float(self.apart_fro, plain),
+            apart_spectral=ldexp_float(self.apart_spectral, plain),
             before_fro=ldexp_float(self.before_fro, plain),
             before_spectral=ldexp_float(self.before_spectral, plain),
         )
@@ -162,6 +175,8 @@ class Account:
             is_shrunk=self.is_shrunk or other.is_shrunk,
             rough_lost=self.rough_lost + other.rough_lost,
             rough_delta=self.rough_delta + other.rough_delta,
+            apart_fro=math.hypot(self.apart_fro, other.apart_fro),
+            apart_spectral=math.hypot(self.apart_spectral, other.apart_spectral),
             before_fro=math.hypot(self.before_fro, other.before_fro),
             before_spectral=math.hypot(self.before_spectral, other.before_spectral),
             steps=self.steps + other.steps,
@@ -177,10 +192,13 @@ class Account:
         energy : float
             ``||A^||_F^2`` after the change.
         """
+        fro, spectral = math.sqrt(self.lost), math.sqrt(self.delta)
+        if self.is_shrunk:
+            fro, spectral = self.apart_fro, self.apart_spectral
         return Account(
             energy=energy,
-            before_fro=self.before_fro + math.sqrt(self.lost),
-            before_spectral=self.before_spectral + math.sqrt(self.delta),
+            before_fro=self.before_fro + fro,
+            before_spectral=self.before_spectral + spectral,
             is_shrunk=self.is_shrunk,
             steps=self.steps + 1,
             top=self.top,

@@ -129,8 +129,8 @@ class IncrementalSVD(TransformerMixin, Stateful):
     ``truncation="frequent-directions"`` prevents it: then ``A A^H - U diag(s^2) U^H`` is at most
     ``||A - A_k||_F^2 / (l + 1 - k)`` for all k below the l triplets kept [2]_.
 
-    Storage in words: ``m (2 l + b)`` for `b` columns that wait; `compute_v` takes up to
-    ``n l (1 + l / b)`` more.
+    Storage in words: ``m (2 l + b)`` for `b` columns that wait, ``m (2 l + 2 b)`` with
+    ``"cholqr"``; `compute_v` takes up to ``n l (1 + l / b)`` more.
 
     References
     ----------
