@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from linalgkit._core.array import Array, eps, to_numpy, widest_dtype
+from linalgkit._core.array import Array, eps, is_complex_dtype, to_numpy, widest_dtype
 from linalgkit._core.capabilities import capability
 from linalgkit._core.linalg import eigh_desc, hermitian_part, svd_desc
 from linalgkit._core.scaling import ldexp_float, norm_fro
@@ -215,7 +215,9 @@ def residual_norms(blocks: Blocks, places: Sequence[int], basis: Array) -> list[
     for start in range(0, len(places), _AT_A_TIME):
         part = places[start : start + _AT_A_TIME]
         C = as_columns(blocks.columns(part)).cross(basis)
-        inside = to_numpy(xp.sum(xp.real(xp.conj(C) * C) if _is_complex(blocks) else C * C, axis=0))
+        inside = to_numpy(
+            xp.sum(xp.real(xp.conj(C) * C) if is_complex_dtype(xp, blocks.dtype) else C * C, axis=0)
+        )
         widths = [blocks.widths[i] for i in part]
         starts = [0, *itertools.accumulate(widths)]
         whole = blocks.norms[list(part)] ** 2
@@ -228,10 +230,6 @@ def residual_norms(blocks: Blocks, places: Sequence[int], basis: Array) -> list[
             squares[at] = _residual_square(blocks, part[int(at)], basis)
         found.extend((HOST.maximum(squares, 0.0) ** 0.5).tolist())
     return found
-
-
-def _is_complex(blocks: Blocks) -> bool:
-    return bool(blocks.xp.isdtype(blocks.dtype, "complex floating"))
 
 
 def _residual_square(blocks: Blocks, i: int, basis: Array) -> float:
@@ -295,7 +293,7 @@ def _ritz_energy(blocks: Blocks, directions: Array, rank: int) -> float:
         C = as_columns(blocks.rows_of(i)).cross(directions)
         product = (
             C @ xp.conj(xp.matrix_transpose(C))
-            if _is_complex(blocks)
+            if is_complex_dtype(xp, blocks.dtype)
             else C @ xp.matrix_transpose(C)
         )
         total = product if total is None else total + product

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from typing import Any, Self
 
 from linalgkit._core.array import (
@@ -379,7 +380,9 @@ class IncrementalSVD(TransformerMixin, Stateful):
                 f"only objects of one class can be merged, got IncrementalSVD and "
                 f"{type(other).__name__}."
             )
-        check_mergeable(self._options(), other._options(), _MERGED)
+        check_mergeable(
+            self._options(), other._options(), [field.name for field in fields(SVDOptions)]
+        )
         if self._options().forgetting < 1.0:
             raise ValueError(
                 f"forgetting must be 1 for a merge, got {self.forgetting}. Which columns are older "
@@ -679,20 +682,6 @@ class IncrementalSVD(TransformerMixin, Stateful):
         return found
 
 
-_MERGED = (
-    "n_components",
-    "n_oversamples",
-    "tol",
-    "tol_mode",
-    "method",
-    "truncation",
-    "buffer_size",
-    "forgetting",
-    "center",
-    "compute_v",
-)
-
-
 # ------------------------------------------------------------------------------------ inputs
 
 
@@ -717,7 +706,7 @@ def _transposed_pieces(A: Any, step: Callable[[], int]) -> Iterator[Any]:
         if A.shape[1]:
             yield as_csr(A.T)
         return
-    if hasattr(A, "matmat") and hasattr(A, "shape") and not hasattr(A, "dtype_kind"):
+    if hasattr(A, "matmat") and hasattr(A, "shape"):
         yield from _operator_pieces(A, step())
         return
     A = as_array(A, "A")

@@ -201,15 +201,16 @@ class ColumnStream(Stateful):
         """Return the step for a block, by the method that is right for it."""
         k = 0 if self.kept is None else self.kept.rank
         if self.m <= k + block.b or (self.is_orthogonal and k == 0):
-            return direct_step(self.kept, block, self._rule(exact=True), self.xp)
+            return direct_step(self.kept, block, self.rule_of(self.m), self.xp)
         if not self.is_orthogonal:
-            step = gram_step(self.kept, block, self._rule(exact=False), self.xp)
             wide = widest_dtype(self.xp, self.device, self.dtype)
+            rule = self.rule_of(self.m, math.sqrt(50.0 * eps(self.xp, wide)))
+            step = gram_step(self.kept, block, rule, self.xp)
             if self.options.method == "gram" or is_well_resolved(step.kept.s, wide, self.xp):
                 return step
             self.is_orthogonal = True
         self._orthogonalise()
-        rule = self._rule(exact=True)
+        rule = self.rule_of(self.m)
         if self.kept is None or k == 0:
             return direct_step(self.kept, block, rule, self.xp)
         size, by_cholesky = math.sqrt(self.account.energy), self.options.method != "qr"
@@ -218,19 +219,11 @@ class ColumnStream(Stateful):
             step = step._replace(kept=refreshed(step.kept, self.xp))
         return step
 
-    def rule_of(self, m: int) -> Truncation:
-        """Return the rule of a step that is exact to rounding, for `m` rows."""
+    def rule_of(self, m: int, floor: float | None = None) -> Truncation:
+        """Return the rule of a step for `m` rows, exact to rounding unless a floor is given."""
+        floor = 4.0 * eps(self.xp, self.dtype) if floor is None else floor
         allowed = self.options.allowed(self.account.energy, self.exponent)
-        floor = 4.0 * eps(self.xp, self.dtype)
         return self.options.truncation_of(m, self.account.lost, allowed, floor)
-
-    def _rule(self, *, exact: bool) -> Truncation:
-        if exact:
-            return self.rule_of(self.m)
-        wide = widest_dtype(self.xp, self.device, self.dtype)
-        floor = math.sqrt(50.0 * eps(self.xp, wide))
-        allowed = self.options.allowed(self.account.energy, self.exponent)
-        return self.options.truncation_of(self.m, self.account.lost, allowed, floor)
 
     def _orthogonalise(self) -> None:
         """Bring what is kept to an orthonormal basis."""
