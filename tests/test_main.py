@@ -16,8 +16,9 @@ import pytest
 from matplotlib.image import imread
 
 import linalgkit.__main__ as job
+from linalgkit._demos import _tiles
 
-PICTURES = ("eigen-patches.png", "spectrum.png", "neighbour-filter.png")
+PICTURES = ("eigen-patches.png", "spectrum.png", "neighbour-filter.png", "singular-values.png")
 
 
 @pytest.fixture
@@ -51,12 +52,16 @@ def test_the_job_prints_answers_and_saves_pictures(
         assert word in out
     for word in ("numpy.linalg.lstsq", "one pass, gaussian", "exact law", "backward error"):
         assert word in out
+    assert out.count("16 of 16 exact singular values lie in their intervals") == 2
+    for word in ("groups of rank 1", "one SVD, rank", "an SVD each", "in the certified interval"):
+        assert word in out
     for name in PICTURES:
         pixels = imread(folder / name)
         assert pixels.shape[0] > 200
         assert pixels.std() > 0.01
     assert "portfolio" in (folder / "streaming.md").read_text("utf-8")
     assert "block_srht" in (folder / "regression.md").read_text("utf-8")
+    assert "one SVD, rank" in (folder / "svd.md").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("small_photographs")
@@ -66,6 +71,33 @@ def test_the_seed_settles_the_answer(tmp_path: Path, capsys: pytest.CaptureFixtu
         job.main(["--output", str(tmp_path), "--seed", seed, "--components", "2"])
         tables.append(capsys.readouterr().out.split("\n\n")[1])
     assert tables[0] == tables[1]
+
+
+def test_blocks_are_cut_channel_by_channel() -> None:
+    image = np.arange(17 * 26 * 2).reshape(17, 26, 2)
+    tiles = _tiles._tiles([image, image[:8, :8, :]])
+    assert tiles.shape == (2 * 3 * 2 + 2, 8, 8)
+    assert np.array_equal(tiles[3 * 2 + 3 + 1], image[8:16, 8:16, 1])
+    assert np.array_equal(tiles[-1], image[:8, :8, 1])
+
+
+def test_the_rivals_of_the_groups_take_the_least_rank_and_count_what_they_store() -> None:
+    rng = np.random.default_rng(0)
+    shape = np.asarray([1, 0.3, 0.1, 0.04, 0.02, 0.01, 0.003, 0.001])
+    tiles = np.linalg.qr(rng.standard_normal((5, 8, 8)))[0] * shape
+    tiles[4] = np.linalg.qr(rng.standard_normal((8, 8)))[0]  # no rank but the full one will do
+    apart, joint = _tiles._apart(tiles), _tiles._joint(tiles)
+    tails = np.sqrt([np.sum(shape[r:] ** 2) / np.sum(shape**2) for r in range(8)])
+    least = int(np.argmax(tails <= 0.05))
+    assert least == 3
+    assert apart.stored == 4 * least * (8 + 8) + 64
+    assert abs(apart.true - tails[least]) < 1e-12
+    side = tiles.transpose(1, 0, 2).reshape(8, -1)
+    s = np.linalg.svd(side, compute_uv=False)
+    rank = joint.stored // (8 + 8 * 5)
+    errors = [np.sqrt(np.sum(s[r:] ** 2) / np.sum(s**2)) for r in (rank - 1, rank)]
+    assert errors[1] <= 0.05 < errors[0]
+    assert abs(joint.true - errors[1]) < 1e-12
 
 
 def test_list_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,3 +128,21 @@ def test_rows_are_left_as_they_were(name):
 def test_lsi_finds_the_top_eigenvector():
     X = spiked(1000, 30, [64.0], seed=13)
     assert sin2(peers.run("lsi", X), top_eigenvectors(X, 1)) < 1e-3
+
+
+def test_the_textbook_update_is_exact_without_truncation():
+    A = np.random.default_rng(3).standard_normal((40, 15))
+    svd = peers.BrandSVD(15)
+    for column in A.T:
+        svd.append(column)
+    np.testing.assert_allclose(svd.s, np.linalg.svd(A)[1], rtol=1e-12)
+    np.testing.assert_allclose(svd.U.T @ svd.U, np.eye(15), atol=1e-12)
+
+
+def test_the_textbook_update_loses_orthogonality_where_columns_are_dependent():
+    rng = np.random.default_rng(4)
+    A = rng.standard_normal((200, 8)) @ rng.standard_normal((8, 2000))
+    svd = peers.BrandSVD(10)
+    for column in A.T:
+        svd.append(column)
+    assert np.linalg.norm(svd.U.T @ svd.U - np.eye(10)) > 0.1

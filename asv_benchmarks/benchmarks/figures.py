@@ -197,4 +197,79 @@ REGRESSION = (
     ),
 )
 
-FIGURES = STREAMING_EIGENVECTORS + SKETCHING + REGRESSION
+
+def _stream(method: str, products: float, times: float) -> tuple[Figure, ...]:
+    name = f"{method}, stream of 10000 x 4000, 50 triplets, batches of 100"
+    return (
+        Figure(
+            f"time, {name} over one product U^H A",
+            "incremental_svd.DenseStream.track_ratio_to_limit",
+            products,
+            (method,),
+        ),
+        Figure(
+            f"time, {name} against IncrementalPCA",
+            "incremental_svd.DenseStream.track_ratio_to_peer",
+            1.0 / times,
+            (method,),
+            times_faster=True,
+        ),
+        Figure(
+            f"excess projection error, {name} over IncrementalPCA",
+            "incremental_svd.DenseStream.track_error",
+            0.2,
+            (method,),
+        ),
+    )
+
+
+_GENSIM = find_spec("gensim") is not None
+_TEXTS = "sparse stream of 50000 x 10000, 100 triplets, chunks of 2000"
+
+SVD = (
+    *_stream("gram", 9.0, 8.0),
+    *_stream("cholqr", 20.0, 4.0),
+    Figure(
+        "microseconds of a call with one column of 1e4 beyond copying it",
+        "incremental_svd.SingleColumns.track_overhead",
+        30.0,
+    ),
+    Figure(
+        "time, single columns of 1e4, 50 triplets, against the textbook update",
+        "incremental_svd.TextbookUpdate.track_ratio_to_peer",
+        1 / 20,
+        times_faster=True,
+    ),
+    Figure(
+        "peak memory over 8 m (2 l + b) bytes",
+        "incremental_svd.Memory.track_ratio_to_formula",
+        1.25,
+    ),
+    *(
+        [
+            Figure(
+                f"time, {_TEXTS}, against gensim",
+                "incremental_svd.SparseStream.track_ratio_to_peer",
+                0.2,
+                (None,),
+                times_faster=True,
+            ),
+            Figure(
+                f"excess projection error, {_TEXTS}",
+                "incremental_svd.SparseStream.track_error",
+                1e-4,
+                (None,),
+            ),
+            Figure(
+                f"peak memory, {_TEXTS}, over gensim",
+                "incremental_svd.SparseStream.track_memory",
+                1.0,
+                (None,),
+            ),
+        ]
+        if _GENSIM
+        else []
+    ),
+)
+
+FIGURES = STREAMING_EIGENVECTORS + SKETCHING + REGRESSION + SVD

@@ -14,6 +14,7 @@ import numpy as np
 from ._base import Peer
 from .ada_oja import AdaOja
 from .block_power import BlockPower
+from .brand import BrandSVD
 from .ccipca import CCIPCA
 from .frequent_directions import FrequentDirections
 from .fsm import FSM
@@ -26,6 +27,7 @@ __all__ = [
     "NAMES",
     "AdaOja",
     "BlockPower",
+    "BrandSVD",
     "FrequentDirections",
     "HistoryPCA",
     "IncrementalPCAPeer",

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from linalgkit._core.array import to_numpy
 from linalgkit.plotting import EigenPatchesDisplay, SpectrumDisplay
+from linalgkit.svd import IncrementalSVD
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -137,6 +139,22 @@ class TestSpectrum:
         assert display.ax_.get_ylabel() == "singular value"
         entries = [text.get_text() for text in display.ax_.get_legend().get_texts()]
         assert entries == ["enclosure", "exact", "computed"]
+
+    def test_the_band_of_a_streamed_decomposition_holds_the_exact_values(self, xp, rng):
+        A = rng.standard_normal((20, 200)) / np.arange(1, 21)[:, None]
+        svd = IncrementalSVD(5, n_oversamples=0, buffer_size=10)
+        for start in range(0, 200, 10):
+            svd.append_columns(xp.asarray(A[:, start : start + 10]))
+        exact = np.linalg.svd(A, compute_uv=False)[:5]
+        display = SpectrumDisplay.from_estimator(svd, reference=exact)
+        lower, upper = svd.result().sigma_bounds()
+        edges = display.band_.get_paths()[0].vertices[:, 1]
+        assert edges.min() == display.lower.min() == to_numpy(lower).min()
+        assert edges.max() == display.upper.max() == to_numpy(upper).max()
+        assert np.all(display.lower <= exact)
+        assert np.all(exact <= display.upper)
+        assert np.all(display.upper > 1.01 * display.lower)  # there is a band to be seen
+        assert display.ax_.get_ylabel() == "singular value"
 
     def test_zeros_are_left_out_on_the_logarithmic_scale_only(self):
         display = SpectrumDisplay([2.0, 0.0])

@@ -15,7 +15,7 @@ from scipy.sparse.linalg import aslinearoperator, svds
 
 from linalgkit import AccuracyWarning, NotFittedError
 from linalgkit._core import array as core_array
-from linalgkit.svd import IncrementalSVD
+from linalgkit.svd import IncrementalSVD, tree_svd
 from tests.conftest import Backend
 from tests.svd.problems import SPECTRA, check_certificate, cut, draw, matrix, optimal
 
@@ -709,7 +709,7 @@ def test_an_interrupted_object_says_so_until_it_is_fitted_again(
     X = draw(np.random.default_rng(35), 60, 8)
     svd = IncrementalSVD(2, buffer_size=10).fit(X)
 
-    def interrupt(*args: Any) -> None:
+    def interrupt(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -719,3 +719,19 @@ def test_an_interrupted_object_says_so_until_it_is_fitted_again(
     with pytest.raises(RuntimeError, match="interrupted half way through a block"):
         svd.result()
     assert svd.fit(X).n_samples_seen_ == 60
+
+
+@pytest.mark.parametrize("is_list", [True, False], ids=["list", "generator"])
+def test_a_tree_meets_an_absolute_tolerance(is_list: bool) -> None:
+    A, s = matrix(np.random.default_rng(36), 60, 400)
+    for tol in (0.05, 0.5):
+        blocks = list(cut(A, 25))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            result = tree_svd(
+                blocks if is_list else iter(blocks), tol=tol, tol_mode="absolute", fanin=3
+            )
+        assert result.status == "converged"
+        assert result.error_fro <= tol * (1 + 1e-12)
+        best = next(k for k in range(len(s) + 1) if optimal(s, k) <= tol)
+        assert result.rank <= best + 2

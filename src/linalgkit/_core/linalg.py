@@ -210,6 +210,8 @@ def fix_signs(V: Array, axis: int = 0, xp: Namespace | None = None) -> Array:
     xp = array_namespace(V) if xp is None else xp
     if math.prod(V.shape) == 0:
         return V
+    if not is_complex(V, xp):
+        return V * _signs(V, axis, xp)
     modulus = xp.abs(V)
     largest = xp.max(modulus, axis=axis, keepdims=True)
     candidates = modulus >= (1 - math.sqrt(eps(xp, V.dtype))) * largest
@@ -219,13 +221,27 @@ def fix_signs(V: Array, axis: int = 0, xp: Namespace | None = None) -> Array:
     chosen = places == first
     pivot = xp.sum(xp.where(chosen, V, xp.zeros_like(V)), axis=axis, keepdims=True)
     size = xp.abs(pivot)
-    if not is_complex(V, xp):
-        return xp.where(pivot < 0, -V, V)
     safe = xp.where(size > 0, size, xp.ones_like(size))
     turned = V * (xp.conj(pivot) / xp.astype(safe, V.dtype, copy=False))
     # The product leaves a rounding error in the imaginary part of the chosen entry.
     exact = xp.where(chosen, xp.astype(modulus, V.dtype, copy=False), turned)
     return xp.where(size > 0, exact, V)
+
+
+def _signs(V: Array, axis: int, xp: Namespace) -> Array:
+    """Return 1 or -1 for real vectors, as their first entry of largest modulus is."""
+    high = xp.max(V, axis=axis, keepdims=True)
+    low = -xp.min(V, axis=axis, keepdims=True)
+    largest = xp.maximum(high, low)
+    signs = xp.where(high >= low, xp.ones_like(high), -xp.ones_like(high))
+    level = (1 - math.sqrt(eps(xp, V.dtype))) * largest
+    tied = xp.minimum(high, low) >= level
+    if not bool(xp.any(tied & (largest > 0))):
+        return signs
+    ups = xp.argmax(xp.astype(level <= V, xp.int8), axis=axis, keepdims=True)
+    downs = xp.argmax(xp.astype(level <= -V, xp.int8), axis=axis, keepdims=True)
+    firsts = xp.where(ups <= downs, xp.ones_like(high), -xp.ones_like(high))
+    return xp.where(tied, firsts, signs)
 
 
 # Tropp, Yurtsever, Udell, Cevher, "Fixed-rank approximation of a positive-semidefinite matrix

@@ -74,6 +74,31 @@ def qr_positive(A: Array, xp: Namespace | None = None) -> tuple[Array, Array]:
     return Q * phase[None, :], R * inverse[:, None]
 
 
+def qr_of_rows(rows: Array, xp: Namespace) -> tuple[Array, Array]:
+    """Return the Householder factors of a transposed matrix, in its own memory on NumPy.
+
+    Parameters
+    ----------
+    rows : array (n, m)
+        ``n <= m``; lost on NumPy where rows lie one after another.
+    xp : module
+        Namespace of `rows`.
+
+    Returns
+    -------
+    Q : array (n, m)
+        Orthonormal rows.
+    R : array (n, n)
+        Upper triangular, with ``rows^T = Q^T R``.
+    """
+    A = xp.matrix_transpose(rows)
+    if library_name(xp) == "numpy":
+        Q, R = scipy.linalg.qr(A, mode="economic", overwrite_a=True, check_finite=False)
+    else:
+        Q, R = xp.linalg.qr(A, mode="reduced")
+    return xp.matrix_transpose(Q), R
+
+
 def _phases(d: Array, xp: Namespace) -> Array:
     """Return ``d / |d|``, and 1 where ``d`` is 0."""
     modulus = xp.abs(d)

@@ -103,7 +103,7 @@ class _SparseRows:
         self.container = type(block)
         self.width = int(block.shape[1])
         self.dtype = block.dtype
-        self.n_held = 0
+        self.n_held = self.n_entries = 0
         self.pieces: list[tuple[Any, Any, Any]] = []
         empty = csr_rows(block, 0, 0)
         self.empty = empty.data, empty.indices, empty.indptr[:0]
@@ -113,6 +113,7 @@ class _SparseRows:
         lengths = block.indptr[start + 1 : stop + 1] - block.indptr[start:stop]
         self.pieces.append((block.data[low:high].copy(), block.indices[low:high].copy(), lengths))
         self.n_held += stop - start
+        self.n_entries += high - low
 
     def view(self) -> Any:
         xp, _ = namespace_of(self.empty[0])
@@ -124,7 +125,7 @@ class _SparseRows:
 
     def clear(self) -> None:
         self.pieces = []
-        self.n_held = 0
+        self.n_held = self.n_entries = 0
 
     def to_state(self) -> dict[str, Any]:
         rows = self.view()
@@ -133,6 +134,7 @@ class _SparseRows:
 
 
 _CSR_PARTS = ("data", "indices", "indptr")
+_SIZES = ("block_rows", "least_rows", "entries")
 
 
 class RowBuffer:
@@ -142,6 +144,8 @@ class RowBuffer:
     ----------
     block_rows : int
         Rows of each block that comes out.
+    least_rows, entries : int, optional
+        A block of sparse rows is also full with so many rows and so many non-zeros.
 
     Notes
     -----
@@ -164,12 +168,14 @@ class RowBuffer:
     array([[8., 9.]])
     """
 
-    def __init__(self, block_rows: int) -> None:
+    def __init__(self, block_rows: int, *, least_rows: int = 1, entries: int | None = None) -> None:
         if block_rows < 1:
             raise ValueError(f"block_rows must be at least 1, got {block_rows}.")
         self.block_rows = int(block_rows)
+        self.least_rows, self.entries = least_rows, entries
         self._kind: tuple[str, str, str] | None = None
         self._held: _DenseRows | _SparseRows | None = None
+        self.is_own = False  # whether the block that came out last lies in the buffer itself
 
     def __len__(self) -> int:
         return 0 if self._held is None else self._held.n_held
@@ -209,7 +215,24 @@ class RowBuffer:
             make = _SparseRows if is_sparse(block) else _DenseRows
             self._kind = block_kind(block)
             self._held = make(block, self.block_rows)
+        if isinstance(self._held, _SparseRows) and self.entries is not None:
+            return self._cut_by_entries(block, self._held, self.entries)
         return self._cut(block, self._held)
+
+    def _cut_by_entries(self, block: Any, held: _SparseRows, entries: int) -> Iterator[Any]:
+        """Yield blocks that are full of rows or of non-zeros, wherever those come from."""
+        ends = to_numpy(block.indptr)
+        start, n = 0, int(block.shape[0])
+        while start < n:
+            room = ends[start] + entries - held.n_entries
+            filling = int(np.searchsorted(ends[start + 1 :], room)) + 1  # this row fills it
+            filling = max(filling, self.least_rows - held.n_held)
+            stop = min(n, start + filling, start + self.block_rows - held.n_held)
+            held.add(block, start, stop)
+            start = stop
+            is_heavy = held.n_entries >= entries and held.n_held >= self.least_rows
+            if is_heavy or held.n_held == self.block_rows:
+                yield from self._full(held)
 
     def _check(self, block: Any) -> None:
         """Refuse a block that does not fit; the state is as it was."""
@@ -241,23 +264,25 @@ class RowBuffer:
             held.add(block, 0, start)
             if held.n_held < size:
                 return
-            full = held.view()
-            held.clear()
-            yield full
-            del full
+            yield from self._full(held)
         by_rows = has_row_order(block)
         while n - start >= size:
             if by_rows:
+                self.is_own = False
                 yield row_slice(block, start, start + size)
             else:
                 held.add(block, start, start + size)
-                full = held.view()
-                held.clear()
-                yield full
-                del full
+                yield from self._full(held)
             start += size
         if start < n:
             held.add(block, start, n)
+
+    def _full(self, held: _DenseRows | _SparseRows) -> Iterator[Any]:
+        """Yield the rows held, of which there are none from then on."""
+        rows = held.view()
+        held.clear()
+        self.is_own = True
+        yield rows
 
     def tail(self) -> Any | None:
         """Return the rows held, fewer than `block_rows`, or None; nothing changes.
@@ -274,8 +299,11 @@ class RowBuffer:
     def to_state(self) -> dict[str, Any]:
         """Return the rows held and the block length as host arrays and JSON scalars."""
         if self._held is None:
-            return {"block_rows": self.block_rows, "kind": "empty"}
-        return {"block_rows": self.block_rows, **self._held.to_state()}
+            held: dict[str, Any] = {"kind": "empty"}
+        else:
+            held = self._held.to_state()
+        sizes = {name: getattr(self, name) for name in _SIZES}
+        return {**sizes, **held}
 
     @classmethod
     def from_state(
@@ -297,7 +325,8 @@ class RowBuffer:
         RowBuffer
             Goes on as the original would have.
         """
-        buffer = cls(int(state["block_rows"]))
+        sizes = {name: state[name] for name in _SIZES}
+        buffer = cls(sizes.pop("block_rows"), **sizes)
         if state["kind"] == "empty":
             return buffer
         if state["kind"] == "dense":

@@ -40,4 +40,5 @@ class Demo:
 DEMOS = (
     Demo("streaming", "top eigenvectors of half a million patches of two photographs"),
     Demo("regression", "each pixel from its neighbours: half a million equations, with intervals"),
+    Demo("svd", "singular values of streamed patches, enclosed; 8 x 8 blocks grouped by error"),
 )

@@ -12,6 +12,8 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+# What tracemalloc sees: arrays of these libraries lie in memory that NumPy allocates.
+TRACED = ("numpy", "array_api_strict")
 _PACKAGES = ("linalgkit", "numpy", "scipy", "scikit-learn", "numba")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from linalgkit._core.linalg import subspace_sin2
 from linalgkit._demos._contenders import EXACT, Answer, Contender
+from linalgkit._demos._measure import TRACED
 from linalgkit._demos._table import NOTHING, Table, plain, significant, small
 
 _HEADER = (
@@ -28,8 +29,6 @@ _LEGEND = (
     "method only; the cutting of the patches and one warm-up are left out.",
 )
 _SHOWN = 8
-# What tracemalloc sees: arrays of these libraries lie in memory that NumPy allocates.
-_TRACED = ("numpy", "array_api_strict")
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Report:
 
     def _line(self, contender: Contender, error: float) -> tuple[str, ...]:
         """Return name, error, certificate and cost of a contender."""
-        is_traced = contender.on_host or self.library in _TRACED
+        is_traced = contender.on_host or self.library in TRACED
         meter = contender.meter
         return (
             contender.name,

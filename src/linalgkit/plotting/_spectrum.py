@@ -96,8 +96,8 @@ class SpectrumDisplay:
         ----------
         result : object
             With `eigenvalues` and perhaps `gap`, as
-            :class:`~linalgkit.streaming.StreamingEighResult`, or with singular values `s`; a
-            method `sigma_bounds` gives the band of the latter.
+            :class:`~linalgkit.streaming.StreamingEighResult`, or with singular values `s`, as
+            :class:`~linalgkit.svd.SVDResult`; a method `sigma_bounds` gives the band of the latter.
         ax : matplotlib Axes, optional
             Where to draw; a new figure by default.
         **options
@@ -125,7 +125,8 @@ class SpectrumDisplay:
         Parameters
         ----------
         estimator : object
-            With a method `result`, for instance :class:`~linalgkit.streaming.StreamingEigh`.
+            With a method `result`, as :class:`~linalgkit.streaming.StreamingEigh` and
+            :class:`~linalgkit.svd.IncrementalSVD` have.
         ax : matplotlib Axes, optional
             Where to draw; a new figure by default.
         **options

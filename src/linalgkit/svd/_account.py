@@ -49,7 +49,7 @@ class Account:
     before_fro, before_spectral : float
         Sums over earlier runs of the norms of the differences.
     steps : int
-        Products that rounding errors have come from.
+        Squares that were read from decompositions, each with a rounding error.
     top : float
         The largest square of a singular value that there ever was.
     is_squared : bool
@@ -99,11 +99,11 @@ class Account:
             largest=tuple(a + b for a, b in pairs),
             apart_fro=self.apart_fro + math.sqrt(math.fsum(found)),
             apart_spectral=self.apart_spectral + (math.sqrt(found[0]) if found else 0.0),
-            steps=self.steps + 1,
+            steps=self.steps + 1 + len(found),
         )
 
-    def shrunk(self, amount: float, total: float) -> Account:
-        """Return the account after all squares were lowered by `amount`, in sum by `total`."""
+    def shrunk(self, amount: float, total: float, count: int) -> Account:
+        """Return the account after `count` squares were lowered by `amount`, in sum by `total`."""
         return replace(
             self,
             lost=self.lost + total,
@@ -111,21 +111,22 @@ class Account:
             apart_fro=self.apart_fro + math.sqrt(total),
             apart_spectral=self.apart_spectral + math.sqrt(amount),
             is_shrunk=True,
-            steps=self.steps + 1,
+            steps=self.steps + count,
         )
 
     def new_energy(self, energy: float) -> Account:
         """Return the account of a matrix whose part known exactly was replaced."""
         return replace(self, energy=energy)
 
-    def leaf(self, lost: float, delta: float) -> Account:
-        """Return the account after columns were projected before they came in."""
+    def leaf(self, lost: float, delta: float, count: int = 1) -> Account:
+        """Return the account after new columns were projected on `count` vectors."""
         return replace(
             self,
             lost=self.lost + lost,
             delta=self.delta + delta,
             rough_lost=self.rough_lost + lost,
             rough_delta=self.rough_delta + delta,
+            steps=self.steps + 1 + count,
         )
 
     def faded(self, factor: float) -> Account:

@@ -11,11 +11,13 @@ weights and mean are kept apart::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from linalgkit._core.array import (
     Array,
     Namespace,
+    adjoint,
     device,
     is_complex,
     is_in_place,
@@ -111,7 +113,10 @@ class Columns(ABC):
 
     @abstractmethod
     def without(self, C: Array, U: Array) -> Array:
-        """Return ``(A - U^T C)^T``, (b, m), for `C` (k, b) and `U` (k, m), dense."""
+        """Return ``(A - U^T C)^T``, (b, m), for `C` (k, b) and `U` (k, m), dense.
+
+        Columns that are the caller's own are gone then: they made room for it.
+        """
 
     @abstractmethod
     def dense(self) -> Array:
@@ -137,10 +142,10 @@ class Columns(ABC):
 
 
 class DenseColumns(Columns):
-    """Columns in an array (b, m), which is only read."""
+    """Columns in an array (b, m), which is only read, unless `own` says that nobody else does."""
 
-    def __init__(self, rows: Array, xp: Namespace) -> None:
-        self.rows, self.xp = rows, xp
+    def __init__(self, rows: Array, xp: Namespace, *, own: bool = False) -> None:
+        self.rows, self.xp, self.own = rows, xp, own
         self.b, self.m = (int(size) for size in rows.shape)
         self.dtype = rows.dtype
 
@@ -160,7 +165,8 @@ class DenseColumns(Columns):
         """Return ``(A - U^T C)^T``."""
         xp = self.xp
         C = xp.matrix_transpose(xp.astype(C, self.dtype))
-        return overwritten(xp.asarray(self.rows, copy=True), None, C, U, xp)
+        rows = self.rows if self.own else xp.asarray(self.rows, copy=True)
+        return overwritten(rows, None, C, U, xp)
 
     def dense(self) -> Array:
         """Return the array."""
@@ -243,6 +249,18 @@ class SparseColumns(Columns):
             xp.matrix_transpose(self._inner(xp.conj(xp.matrix_transpose(self._inner(G)))))
         )
 
+    def gram_operator(self) -> Callable[[Array], Array]:
+        """Return ``A^H A`` as a function of arrays (b, w) in the device's widest float."""
+        xp = self.xp
+        wide = self.rows.astype(widest_dtype(xp, device(self.rows.data), self.dtype), copy=False)
+        across = wide.T.tocsr()  # rows are gathered: faster than scattering columns
+        back = wide.conj() if is_complex(wide.data, xp) else wide
+
+        def times(X: Array) -> Array:
+            return adjoint(self._inner(adjoint(back @ (across @ self._outer(X)), xp)), xp)
+
+        return times
+
     def cross(self, old: Array) -> Array:
         """Return ``conj(old) A``."""
         xp = self.xp
@@ -271,9 +289,17 @@ class SparseColumns(Columns):
         """Return ``||A||_F^2``."""
         if self.shares is None and self.weights is None:
             return norm_fro(self.rows, self.xp) ** 2
-        G = self.gram()
-        diagonal = self.xp.linalg.diagonal(G)
-        return float(self.xp.sum(self.xp.real(diagonal) if is_complex(G, self.xp) else diagonal))
+        xp = self.xp
+        wide = self.rows.astype(widest_dtype(xp, device(self.rows.data), self.dtype), copy=False)
+        squares = xp.asarray((abs(wide) ** 2).sum(axis=1)).reshape(-1)
+        if self.shares is not None:
+            mean = wide.T @ xp.astype(_column(self.shares, wide.data, xp), wide.dtype)[:, 0]
+            inside = wide @ conj(mean, xp)
+            inside = xp.real(inside) if is_complex(inside, xp) else inside
+            squares = squares - 2.0 * inside + norm_fro(mean, xp) ** 2
+        if self.weights is not None:
+            squares = _column(self.weights, squares, xp)[:, 0] ** 2 * squares
+        return max(0.0, float(xp.sum(squares)))
 
     def in_unit(self, exponent: int) -> Columns:
         """Return the columns times ``2**-exponent``."""
@@ -298,7 +324,7 @@ def _column(values: list[float], like: Array, xp: Namespace) -> Array:
     return xp.asarray(values, dtype=like.dtype, device=device(like))[:, None]
 
 
-def as_columns(rows: Any) -> Columns:
+def as_columns(rows: Any, *, own: bool = False) -> Columns:
     """Return a block (b, m), dense or CSR, as columns."""
     xp, _ = namespace_of(rows.data if is_sparse(rows) else rows)
-    return SparseColumns(rows, xp) if is_sparse(rows) else DenseColumns(rows, xp)
+    return SparseColumns(rows, xp) if is_sparse(rows) else DenseColumns(rows, xp, own=own)

@@ -14,9 +14,8 @@ triplets stays, and an exact account of the rest::
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Iterable
+from dataclasses import fields, replace
 from typing import Any, Self
 
 from linalgkit._core.array import (
@@ -24,27 +23,30 @@ from linalgkit._core.array import (
     Device,
     Namespace,
     array_namespace,
-    dtype_name,
-    is_complex_dtype,
-    is_dask,
     is_sparse,
-    library_name,
     namespace_of,
     to_numpy,
     working_dtype,
 )
 from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import Features, TransformerMixin, as_array, joint_features
-from linalgkit._core.operators import as_operator
-from linalgkit._core.row_buffer import block_kind, check_same_kind
+from linalgkit._core.random import PhiloxTiles, undone_on_error
 from linalgkit._core.scaling import ldexp, max_abs, scale_exponent
 from linalgkit._core.sparse import as_csr
 from linalgkit._core.state import State, Stateful, check_mergeable
 from linalgkit._core.streams import row_blocks
 from linalgkit._core.validation import check_array_2d, check_finite_block, require_fitted
-from linalgkit.svd import _updates
+from linalgkit.svd import _inner, _updates
 from linalgkit.svd._columns import conj
 from linalgkit.svd._inner import InnerProduct
+from linalgkit.svd._inputs import (
+    add_product,
+    check_like,
+    checked_places,
+    in_dtype,
+    is_source,
+    transposed_pieces,
+)
 from linalgkit.svd._options import SVDOptions
 from linalgkit.svd._result import SVDResult, answer
 from linalgkit.svd._stream import ColumnStream
@@ -79,18 +81,22 @@ class IncrementalSVD(TransformerMixin, Stateful):
         subtracted from all: no direction is lost then for being small in every block.
     buffer_size : int, optional
         Columns that are collected for a step; twice the triplets kept by default, at least 16.
+        Sparse ones wait until their entries take as much room as what is kept, ``m / 4`` of them
+        at most.
     forgetting : float, default 1.0
         Factor in (0, 1] by which a column fades with every later one.
     center : bool, default False
         Whether the mean of the columns is taken off, as for principal components.
-    inner_product : array (m,) or (m, m), optional
+    inner_product : array (m,) or (m, m), nested list, scipy.sparse or LinearOperator, optional
         Weights ``W`` of the rows, or a Hermitian positive definite matrix: left vectors are
-        orthonormal and norms are taken in ``<x, y> = x^H W y``.
+        orthonormal and norms are taken in ``<x, y> = x^H W y``. A sparse matrix goes with NumPy
+        arrays and keeps a sparse factor; an operator is made a matrix by `m` products. ``U^H W U``
+        is the identity to rounding times the condition of `W`, however badly its rows are scaled.
     compute_v : bool, default False
         Whether right singular vectors are kept, ``n l`` numbers more; needed for `append_rows`,
         `update`, `remove_columns` and `replace_columns`.
     rng : None, int, SeedSequence, BitGenerator or Generator, optional
-        Reserved for random leaves; the steps draw no numbers.
+        Start of the Krylov spaces for sparse columns; nothing else is random.
 
     Raises
     ------
@@ -156,6 +162,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
     """
 
     _accepts_sparse = True
+    _share = 1.0  # of the square of an absolute tolerance, for parts of a tree
 
     def __init__(
         self,
@@ -213,7 +220,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
         many = hasattr(A, "matmat") and not is_sparse(A)  # pieces, of which a later one may fail
         before = stream.duplicate() if many and stream is not None else None
         try:
-            for rows in _transposed_pieces(A, self._columns_at_a_time):
+            for rows in transposed_pieces(A, self._columns_at_a_time):
                 self._push(rows, None)
         except (TypeError, ValueError):
             if many and stream is not None and not self.__dict__.get("_is_broken"):
@@ -262,7 +269,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
         """
         fresh = type(self)(**self.get_params(deep=False))
         in_memory = isinstance(X, (list, tuple)) or hasattr(X, "to_numpy") or is_sparse(X)
-        blocks = iter([X]) if in_memory or not _is_source(X) else row_blocks(X)
+        blocks = iter([X]) if in_memory or not is_source(X) else row_blocks(X)
         first: Features | None = None
         for block in blocks:
             checked, features = fresh._check_features(block, reset=first is None, min_rows=0)
@@ -274,6 +281,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
         if fresh._stream_or_none() is None:
             raise ValueError("X must have at least one row, got a source without rows.")
         self._take(fresh._fitted(), first)
+        self._inner_product: InnerProduct | None = fresh.__dict__.get("_inner_product")
         return self
 
     def flush(self) -> Self:
@@ -291,7 +299,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
         """
         stream = self._with_v("append_rows")
         B, xp = check_array_2d("B", B, n_columns=stream.n_seen, why="as the matrix has")
-        self._check_like(B, xp, "B", stream)
+        check_like(B, xp, "B", stream)
         check_finite_block(B, name="B")
         self._refuse_for_rows()
         fresh = stream.flushed()
@@ -312,20 +320,20 @@ class IncrementalSVD(TransformerMixin, Stateful):
                     f"{name} must have {rows} rows for a matrix of shape ({stream.m}, "
                     f"{stream.n_seen}), got shape {tuple(factor.shape)}."
                 )
-            self._check_like(factor, xp, name, stream)
+            check_like(factor, xp, name, stream)
             check_finite_block(factor, name=name)
         fresh = stream.flushed()
         inner = self._inner(fresh)
         left, right = (xp.astype(part, fresh.dtype, copy=False) for part in (X, Y))
         left = left if inner is None else inner.mapped(left)
-        _add(fresh, left, right)
+        add_product(fresh, left, right)
         self._take(fresh, None)
         return self
 
     def remove_columns(self, idx: Any) -> Self:
         """Take columns away, by their numbers; those to the right move up. Needs `compute_v`."""
         stream = self._with_v("remove_columns")
-        places = _checked_places(idx, stream.n_seen)
+        places = checked_places(idx, stream.n_seen)
         if len(places) == stream.n_seen:
             raise ValueError(f"idx must leave one column at least, got all {stream.n_seen}.")
         fresh = stream.flushed()
@@ -337,11 +345,11 @@ class IncrementalSVD(TransformerMixin, Stateful):
     def replace_columns(self, idx: Any, A: Array) -> Self:
         """Put the columns of `A` (m, c) in place of c columns; needs ``compute_v=True``."""
         stream = self._with_v("replace_columns")
-        places = _checked_places(idx, stream.n_seen)
+        places = checked_places(idx, stream.n_seen)
         A, xp = check_array_2d("A", A, n_columns=len(places), why="as idx has numbers")
         if A.shape[0] != stream.m:
             raise ValueError(f"A must have {stream.m} rows, got shape {tuple(A.shape)}.")
-        self._check_like(A, xp, "A", stream)
+        check_like(A, xp, "A", stream)
         check_finite_block(A, name="A")
         fresh = stream.flushed()
         inner = self._inner(fresh)
@@ -393,6 +401,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
         if theirs is None:
             return self
         mine = self._stream_or_none()
+        theirs = self._in_my_coordinates(other, theirs if mine is None else mine)
         features = other._features()
         if mine is None:
             self._take(theirs.duplicate(), features)
@@ -450,10 +459,10 @@ class IncrementalSVD(TransformerMixin, Stateful):
         held = self._fitted().flushed()
         if held.mean is None or held.mean.value is None:
             return None
-        value = conj(held.mean.value, held.xp)
+        value = held.mean.value
         inner = self._inner(held)
         value = value if inner is None else inner.unmapped(value[:, None])[:, 0]
-        return held.xp.astype(value, held.dtype, copy=False)
+        return held.xp.astype(conj(value, held.xp), held.dtype, copy=False)
 
     @property
     def n_samples_seen_(self) -> int:
@@ -537,7 +546,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
         return stream
 
     def _columns_at_a_time(self) -> int:
-        return self._options().buffer_size
+        return self._options().step_columns
 
     def _features(self) -> Features:
         return Features(self.n_features_in_, getattr(self, "feature_names_in_", None))
@@ -550,6 +559,10 @@ class IncrementalSVD(TransformerMixin, Stateful):
 
     def _push(self, rows: Any, features: Features | None) -> None:
         """Take in columns that lie as rows (b, m), or nothing if they are refused."""
+        with undone_on_error(self.rng):
+            self._push_checked(rows, features)
+
+    def _push_checked(self, rows: Any, features: Features | None) -> None:
         stream = self._stream_or_none()
         if stream is None:
             stream = self._started(rows)
@@ -557,7 +570,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
             raise ValueError(
                 f"A must have {stream.m} rows as the columns before, got {rows.shape[1]}."
             )
-        rows = self._in_dtype(rows, stream)
+        rows = in_dtype(rows, stream)
         n_blocks = self.__dict__.get("_n_blocks", 0)
         check_finite_block(rows, n_blocks, name="A" if features is None else "X")
         inner = self._inner(stream)
@@ -581,45 +594,11 @@ class IncrementalSVD(TransformerMixin, Stateful):
                 f"{options.n_components}."
             )
         dtype = working_dtype(xp, dev, values.dtype)
-        return ColumnStream(options, m, xp=xp, device=dev, dtype=dtype, sparse=is_sparse(rows))
-
-    def _in_dtype(self, rows: Any, stream: ColumnStream) -> Any:
-        """Return columns in the dtype of the stream, if no digit is lost by that."""
-        values = rows.data if is_sparse(rows) else rows
-        xp = stream.xp
-        kinds = ("dense", "sparse")
-        expected = kinds[stream.sparse], library_name(xp), str(stream.device)
-        check_same_kind(expected, (kinds[is_sparse(rows)], *block_kind(values)[1:]))
-        found = working_dtype(xp, stream.device, values.dtype)
-        if values.dtype == stream.dtype:
-            return rows
-        is_real = xp.isdtype(values.dtype, ("integral", "bool", "real floating"))
-        if xp.isdtype(values.dtype, ("integral", "bool")):
-            found = stream.dtype
-        if (not is_real and not is_complex_dtype(xp, stream.dtype)) or (
-            xp.result_type(found, stream.dtype) != stream.dtype
-        ):
-            raise TypeError(
-                f"A must fit into {dtype_name(xp, stream.dtype)} as the columns before do, got "
-                f"{dtype_name(xp, found)}. Convert it, or start with the wider dtype."
-            )
-        return rows.astype(stream.dtype) if is_sparse(rows) else xp.astype(rows, stream.dtype)
-
-    def _check_like(self, values: Array, xp: Namespace, name: str, stream: ColumnStream) -> None:
-        """Refuse arrays of another library, or of a dtype that does not fit."""
-        if library_name(xp) != library_name(stream.xp):
-            raise TypeError(
-                f"{name} must be of {library_name(stream.xp)} as the matrix is, got "
-                f"{library_name(xp)}. Convert it first."
-            )
-        if is_complex_dtype(xp, values.dtype) and not is_complex_dtype(xp, stream.dtype):
-            raise TypeError(f"{name} must be real as the matrix is, got complex numbers.")
-        is_float = xp.isdtype(values.dtype, ("real floating", "complex floating"))
-        if is_float and xp.result_type(values.dtype, stream.dtype) != stream.dtype:
-            raise TypeError(
-                f"{name} must fit into {dtype_name(xp, stream.dtype)} as the matrix does, got "
-                f"{dtype_name(xp, values.dtype)}. Convert it first."
-            )
+        place = {"xp": xp, "device": dev, "dtype": dtype, "share": self._share}
+        if not is_sparse(rows):
+            return ColumnStream(options, m, **place)
+        seed = PhiloxTiles(self.rng).key[0] if options.has_leaves else 0
+        return ColumnStream(options, m, **place, sparse=True, seed=seed)
 
     def _refuse_for_rows(self) -> None:
         if self.center or self.inner_product is not None:
@@ -634,20 +613,33 @@ class IncrementalSVD(TransformerMixin, Stateful):
             return None
         found: InnerProduct | None = self.__dict__.get("_inner_product")
         if found is None or found.source is not self.inner_product:
-            found = InnerProduct(
-                self.inner_product, stream.m, stream.xp, stream.device, stream.dtype
-            )
+            order = self.__dict__.get("_inner_order") if found is None else None  # of a saved one
+            place = stream.xp, stream.device, stream.dtype
+            found = InnerProduct(self.inner_product, stream.m, *place, order=order)
             self._inner_product = found
         return found
 
     def _check_same_inner(self, other: IncrementalSVD) -> None:
-        mine, theirs = self.inner_product, other.inner_product
-        same = mine is theirs
-        if not same and mine is not None and theirs is not None:
-            a, b = to_numpy(mine), to_numpy(theirs)
-            same = a.shape == b.shape and bool((a == b).all())
-        if not same:
+        if not _inner.is_same(self.inner_product, other.inner_product):
             raise ValueError("inner_product must agree for a merge, got two that differ.")
+
+    def _in_my_coordinates(self, other: IncrementalSVD, mine: ColumnStream) -> ColumnStream:
+        """Return the columns of another object, as the inner product of this one maps them."""
+        theirs = other._fitted()
+        here, there = self._inner(mine), other._inner(theirs)
+        if here is None or there is None or here.shares_coordinates(there):
+            return theirs
+        held, xp = theirs.flushed(), theirs.xp
+
+        def moved(columns: Array) -> Array:
+            return here.mapped(there.unmapped(columns))
+
+        if held.kept is not None:
+            basis = xp.matrix_transpose(moved(xp.matrix_transpose(held.kept.basis)))
+            held.kept = held.kept._replace(basis=basis)
+        if held.mean is not None and held.mean.value is not None:
+            held.mean = replace(held.mean, value=moved(held.mean.value[:, None])[:, 0])
+        return held
 
     # ------------------------------------------------------------------------------- state
 
@@ -659,85 +651,25 @@ class IncrementalSVD(TransformerMixin, Stateful):
         stream = self._stream_or_none()
         params = self.get_params(deep=False)
         params["rng"] = None
-        inner = params["inner_product"]
-        params["inner_product"] = None if inner is None else to_numpy(inner)
+        inner = None if stream is None else self._inner(stream)
+        params["inner_product"] = _inner.to_state(params["inner_product"])
         return {
             "params": params,
             "features": self._features_to_state(),
             "n_blocks": self.__dict__.get("_n_blocks", 0),
             "stream": None if stream is None else stream.to_state(),
+            "inner_order": None if inner is None else inner.order,
         }
 
     @classmethod
     def _from_state(cls, state: State, *, xp: Namespace, device: Device) -> Self:
         params = dict(state["params"])
-        if params["inner_product"] is not None:
-            params["inner_product"] = xp.asarray(params["inner_product"], device=device)
+        params["inner_product"] = _inner.from_state(params["inner_product"], xp, device)
         found = cls(**params)
         found._features_from_state(state["features"])
         found._n_blocks = int(state["n_blocks"])
         if state["stream"] is not None:
             like = xp.empty((0,), device=device)
             found._stream = ColumnStream.from_state(state["stream"], like=like)
+            found.__dict__["_inner_order"] = state.get("inner_order")
         return found
-
-
-# ------------------------------------------------------------------------------------ inputs
-
-
-def _add(stream: ColumnStream, X: Array, Y: Array) -> None:
-    """Add ``X Y^H`` in the unit of the stream, which follows the product."""
-    xp = stream.xp
-    exponents = [scale_exponent(max_abs(part, xp)) for part in (X, Y)]
-    X, Y = (ldexp(part, -e, xp) for part, e in zip((X, Y), exponents, strict=True))
-    stream.follow(sum(exponents))
-    _updates.update(stream, ldexp(X, sum(exponents) - stream.exponent, xp), Y)
-
-
-def _is_source(X: Any) -> bool:
-    """Tell whether `X` is read in blocks: files, dask arrays, iterables of blocks."""
-    return is_dask(X) or hasattr(X, "chunks") or not hasattr(X, "shape")
-
-
-def _transposed_pieces(A: Any, step: Callable[[], int]) -> Iterator[Any]:
-    """Yield columns as rows (b, m): arrays and sparse matrices whole, operators in pieces."""
-    if is_sparse(A):
-        A, _ = check_array_2d("A", A, allow_sparse=True, min_columns=0)
-        if A.shape[1]:
-            yield as_csr(A.T)
-        return
-    if hasattr(A, "matmat") and hasattr(A, "shape"):
-        yield from _operator_pieces(A, step())
-        return
-    A = as_array(A, "A")
-    if A.ndim == 1:
-        array_namespace(A)
-        yield A[None, :]
-        return
-    A, xp = check_array_2d("A", A, min_rows=1, min_columns=0)
-    if A.shape[1]:
-        yield xp.matrix_transpose(A)
-
-
-def _operator_pieces(A: Any, step: int) -> Iterator[Any]:
-    operator = as_operator(A)
-    xp, n = operator.xp, int(operator.shape[1])
-    for start in range(0, n, step):
-        stop = min(start + step, n)
-        E = xp.eye(n, stop - start, k=-start, dtype=operator.dtype, device=operator.device)
-        yield xp.matrix_transpose(operator.matmul(E))
-
-
-def _checked_places(idx: Any, n: int) -> list[int]:
-    """Return column numbers that are in range and differ."""
-    values = [idx] if isinstance(idx, int) else idx
-    values = list(values) if isinstance(values, range) else as_array(values, "idx")
-    values = values if isinstance(values, list) else to_numpy(values).reshape(-1).tolist()
-    places = []
-    for value in values:
-        if value != math.floor(value) or not 0 <= value < n:
-            raise ValueError(f"idx must hold numbers from 0 to {n - 1}, got {value}.")
-        places.append(int(value))
-    if len(set(places)) != len(places):
-        raise ValueError("idx must hold every number once, got one twice.")
-    return places

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linalgkit._core.array import Array, Namespace, eps
+from linalgkit._core.row_buffer import RowBuffer
 from linalgkit._core.validation import check_bool, check_choice, check_float, check_int
 from linalgkit.svd._steps import Truncation
 
@@ -32,8 +33,8 @@ class SVDOptions:
         Frobenius error of the answer, of the norm of the matrix or absolute.
     tol_mode, method, truncation : str
         One of the words.
-    buffer_size : int
-        Columns that come in at a time.
+    buffer_size : int or None
+        Columns that come in at a time, where the caller said so.
     forgetting : float
         Factor of every older column.
     center, compute_v : bool
@@ -46,7 +47,7 @@ class SVDOptions:
     tol_mode: str
     method: str
     truncation: str
-    buffer_size: int
+    buffer_size: int | None
     forgetting: float
     center: bool
     compute_v: bool
@@ -78,8 +79,7 @@ class SVDOptions:
                 "is subtracted follows from it."
             )
         size = params["buffer_size"]
-        kept = (n_components or 0) + over
-        size = max(_LEAST_BUFFER, 2 * kept) if size is None else check_int("buffer_size", size, 1)
+        size = None if size is None else check_int("buffer_size", size, 1)
         fading = check_float("forgetting", params["forgetting"], 0.0, 1.0, low_open=True)
         center = check_bool("center", params["center"])
         compute_v = check_bool("compute_v", params["compute_v"])
@@ -94,6 +94,30 @@ class SVDOptions:
     @staticmethod
     def _default_oversamples(n_components: int | None) -> int:
         return 10 if n_components is None else max(10, n_components // 5)
+
+    @property
+    def step_columns(self) -> int:
+        """Columns that a step takes in where nothing else is said."""
+        if self.buffer_size is not None:
+            return self.buffer_size
+        return max(_LEAST_BUFFER, 2 * ((self.n_components or 0) + self.n_oversamples))
+
+    def buffer_of(self, m: int, *, sparse: bool) -> RowBuffer:
+        """Return an empty buffer for columns of a matrix with `m` rows.
+
+        Sparse ones wait until they take about as much room as what is kept, or are so many that
+        vectors over them would.
+        """
+        if not sparse or self.buffer_size is not None or not self.has_leaves:
+            return RowBuffer(self.step_columns)
+        least, entries = self.step_columns, m * self.capacity(m) // 2
+        return RowBuffer(max(least, m // 4), least_rows=least, entries=entries)
+
+    @property
+    def has_leaves(self) -> bool:
+        """Whether sparse columns may come in by a projection on few vectors."""
+        by_squares = self.method in ("auto", "gram")
+        return by_squares and self.n_components is not None and not self.shrinks
 
     @property
     def shrinks(self) -> bool:

@@ -141,7 +141,7 @@ def enclosure_of(stream: ColumnStream, squares: list[float]) -> Enclosure:
     xp = stream.xp
     largest = max(squares[0] if squares else 0.0, stream.account.top)
     roundoff = eps(xp, stream.dtype)
-    slack = _ROUNDING * roundoff * math.sqrt(largest * max(1, stream.n_columns))
+    slack = _ROUNDING * roundoff * math.sqrt(largest * (4 + stream.n_columns))
     wide = eps(xp, widest_dtype(xp, stream.device, stream.dtype))
     # Squares are taken by the Gram matrix, and where they are subtracted from one another.
     is_squared = stream.account.is_squared or stream.account.is_shrunk

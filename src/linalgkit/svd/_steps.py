@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 from linalgkit._core.array import (
     Array,
+    Device,
+    DType,
     Namespace,
     adjoint,
     device,
@@ -29,12 +31,14 @@ from linalgkit._core.array import (
     widest_dtype,
 )
 from linalgkit._core.linalg import eigh_desc, hermitian_part, svd_desc
+from linalgkit._core.qr import qr_of_rows
 from linalgkit._core.triangular import NotPositiveDefiniteError, cholesky, solve_triangular
 from linalgkit.svd._columns import Columns, conj, gram, overwritten, summed
 
 Budget = Callable[[list[float]], int]
-_QUICK = 0.01  # smallest cosine for which a step is as accurate with one pass as with two
-_CLEAN = 0.1  # smallest cosine after which the basis need not be cleaned at once
+_QUICK = 100.0  # roundoffs that one pass of Cholesky QR may cost; two cost a few
+_TILT = 0.5  # of the new directions that a second projection may take away
+_MOST_PASSES = 4
 
 
 class Truncation:
@@ -103,11 +107,21 @@ class Step(NamedTuple):
         ``V`` of the step in terms of the old `V` and the new columns.
     squares : list of float
         Squares of all singular values before the truncation, descending.
+    tilt : float
+        Roundoffs by which an orthonormal basis may have become less so.
     """
 
     kept: Kept
     rotation: Array
     squares: list[float]
+    tilt: float = 1.0
+
+
+def nothing(m: int, dtype: DType, place: Device, xp: Namespace) -> Kept:
+    """Return a kept matrix of rank 0 with `m` rows."""
+    wide = real_dtype(xp, widest_dtype(xp, place, dtype))
+    basis = xp.zeros((0, m), dtype=dtype, device=place)
+    return Kept(basis, xp.zeros((0,), dtype=wide, device=place), False)
 
 
 def columns(kept: Kept, xp: Namespace) -> Array:
@@ -149,10 +163,7 @@ def gram_step(kept: Kept | None, block: Columns, shrink: Truncation, xp: Namespa
     G = block.gram()
     if old is not None and kept is not None:
         cross = block.cross(old)
-        squared = xp.astype(kept.s, cross.dtype) ** 2
-        k = kept.rank
-        first = squared[:, None] * xp.eye(k, dtype=cross.dtype, device=device(cross))
-        top = xp.concat([first, cross], axis=1)
+        top = xp.concat([kept_gram(kept, old, xp), cross], axis=1)
         G = xp.concat([top, xp.concat([adjoint(cross, xp), G], axis=1)], axis=0)
     w, Z = eigh_desc(hermitian_part(G, xp), xp)
     squares = [max(0.0, value) for value in host(w)]
@@ -164,6 +175,19 @@ def gram_step(kept: Kept | None, block: Columns, shrink: Truncation, xp: Namespa
     basis = block.combined(small[k:, :], *others)
     s = xp.asarray([math.sqrt(v) for v in target], dtype=w.dtype, device=device(w))
     return Step(Kept(basis, s, True), Z, squares)
+
+
+def kept_gram(kept: Kept, old: Array, xp: Namespace) -> Array:
+    """Return ``(A^ V)^H A^ V``, (k, k), in the device's widest float.
+
+    It is diagonal; in lower precision the columns have been rounded since, and no longer quite
+    orthogonal, which squares would not forgive.
+    """
+    wide = widest_dtype(xp, device(old), old.dtype)
+    if old.dtype != wide:
+        return gram(old, old, xp)
+    squares = xp.astype(kept.s, wide) ** 2
+    return squares[:, None] * xp.eye(kept.rank, dtype=wide, device=device(old))
 
 
 def _scaled_columns(Z: Array, squares: list[float], target: list[float], xp: Namespace) -> Array:
@@ -191,7 +215,7 @@ def orthogonal_step(
     Parameters
     ----------
     kept, block, shrink, xp
-        As for :func:`gram_step`; ``kept.basis`` must be orthonormal and not empty, and have
+        As for :func:`gram_step`; ``kept.basis`` must be orthonormal, and have
         room for as many more rows as there are new columns.
     size : float
         Norm of old and new columns, of which rounding errors are a few roundoffs.
@@ -207,16 +231,21 @@ def orthogonal_step(
     U = kept.basis
     C = block.cross(U)
     rest = block.without(C, U)
-    factored = _factored(rest, C, xp) if by_cholesky else None
-    if factored is not None and factored.is_quick:
-        B, T = factored.B, factored.T
+    factor = factored(rest, xp) if by_cholesky else None
+    tilt = math.inf if factor is None else factor.tilt(_least_cosine(factor.B, C, xp))
+    if factor is not None and tilt <= _QUICK:
+        B, T = factor.B, factor.T
         step = _rotated(kept, C, B, lambda X: xp.matrix_transpose(T) @ X, rest, shrink, xp)
-        is_clean = factored.cosine >= _CLEAN or step.kept.rank == 0
-        return step if is_clean else step._replace(kept=refreshed(step.kept, xp, owned=True))
-    Q, B = _complement(rest, factored, size, xp)
-    again = gram(Q, U, xp)  # of the normalised rest: safe where it is small, too
-    Q = overwritten(Q, None, xp.astype(conj(again, xp), Q.dtype), U, xp)
-    C = C + _times(xp.matrix_transpose(conj(again, xp)), B, xp)
+        return step._replace(tilt=tilt)
+    floor = 8.0 * eps(xp, rest.dtype) * size * math.sqrt(block.b)
+    Q, B = _complement(rest, factor, floor, xp)
+    for _ in range(_MOST_PASSES):
+        again = gram(Q, U, xp)  # of the normalised rest: safe where it is small, too
+        Q = overwritten(Q, None, xp.astype(conj(again, xp), Q.dtype), U, xp)
+        C = C + _times(xp.matrix_transpose(conj(again, xp)), B, xp)
+        if float(xp.linalg.matrix_norm(again)) <= _TILT:
+            break
+        Q, B = _above(Q, B, floor, xp)  # directions of the old basis had come back
     Q, R = _orthonormal(Q, xp, by_cholesky=by_cholesky)
     return _rotated(kept, C, R @ B, lambda X: X, Q, shrink, xp)
 
@@ -264,31 +293,33 @@ def _times(X: Array, Y: Array, xp: Namespace) -> Array:
     return xp.astype(X, wide, copy=False) @ xp.astype(Y, wide, copy=False)
 
 
-class _Factored(NamedTuple):
+class Factored(NamedTuple):
     """``rest^T = (T rest)^T B`` with nearly orthonormal ``T rest``.
 
-    It is orthonormal, and orthogonal to the old basis, to ``1 / cosine`` roundoffs; `least` is
-    the smallest norm of a direction.
+    `pivot` is about the inverse condition of the columns, of norm one each; `least` is the
+    smallest norm of a direction.
     """
 
     B: Array
     T: Array
-    cosine: float
+    pivot: float
     least: float
 
-    @property
-    def is_quick(self) -> bool:
-        """Whether no second pass is needed."""
-        return self.cosine >= _QUICK
+    def tilt(self, cosine: float) -> float:
+        """Return the roundoffs by which ``T rest`` and a basis together are not orthonormal.
+
+        Every column has at least the share `cosine` off that basis.
+        """
+        smaller = min(self.pivot, cosine)
+        return 1.0 / (self.pivot * smaller) if smaller > 0.0 else math.inf
 
 
-def _factored(rest: Array, C: Array, xp: Namespace) -> _Factored | None:
-    """Return the factor from a Gram matrix, or None where that would not be safe."""
+def factored(rest: Array, xp: Namespace) -> Factored | None:
+    """Return the factor of rows from their Gram matrix, or None where that would not be safe."""
     if int(rest.shape[0]) == 0:
         return None
     G = hermitian_part(gram(rest, rest, xp), xp)
-    squares = _real_diagonal(G, xp)
-    lengths = xp.sqrt(squares)
+    lengths = xp.sqrt(_real_diagonal(G, xp))
     if not bool(xp.all(lengths > 0)):
         return None
     unit = xp.astype(1.0 / lengths, G.dtype)
@@ -303,10 +334,13 @@ def _factored(rest: Array, C: Array, xp: Namespace) -> _Factored | None:
     B = adjoint(L, xp) * xp.astype(lengths, G.dtype)[None, :]
     identity = xp.eye(b, dtype=B.dtype, device=device(B))
     T = solve_triangular(xp.matrix_transpose(B), identity, lower=True, xp=xp)
-    moduli = xp.abs(C)
-    inside = xp.sum(moduli * moduli, axis=0)
-    share = float(xp.min(xp.sqrt(squares / (squares + inside))))
-    return _Factored(B, T, pivot * share, pivot * float(xp.min(lengths)))
+    return Factored(B, T, pivot, pivot * float(xp.min(lengths)))
+
+
+def _least_cosine(B: Array, C: Array, xp: Namespace) -> float:
+    """Return the smallest share of a column that lies off the basis: columns of ``[C; B]``."""
+    outside, inside = (xp.sum(xp.abs(X) ** 2, axis=0) for X in (B, C))
+    return float(xp.min(xp.sqrt(outside / (outside + inside))))
 
 
 def _real_diagonal(G: Array, xp: Namespace) -> Array:
@@ -315,22 +349,27 @@ def _real_diagonal(G: Array, xp: Namespace) -> Array:
 
 
 def _complement(
-    rest: Array, factored: _Factored | None, size: float, xp: Namespace
+    rest: Array, factor: Factored | None, floor: float, xp: Namespace
 ) -> tuple[Array, Array]:
-    """Return rows ``Q`` and ``B`` with ``rest^T = Q^T B``, without directions of rounding size.
+    """Return rows ``Q`` and ``B`` with ``rest^T = Q^T B``, without directions below a floor.
 
     Without a safe factor by Householder reflections; `rest` is overwritten where it can be.
     """
-    floor = 8.0 * eps(xp, rest.dtype) * size * math.sqrt(int(rest.shape[0]))
-    if factored is not None and factored.least >= floor:
-        T = xp.astype(factored.T, rest.dtype)
-        return overwritten(rest, T, factored.B, None, xp), factored.B
-    wide = widest_dtype(xp, device(rest), rest.dtype)
-    Q, R = xp.linalg.qr(xp.matrix_transpose(rest), mode="reduced")
-    W, s, Yh = svd_desc(xp.astype(R, wide, copy=False), xp)
+    if factor is not None and factor.least >= floor:
+        T = xp.astype(factor.T, rest.dtype)
+        return overwritten(rest, T, factor.B, None, xp), factor.B
+    return _above(rest, None, floor, xp)
+
+
+def _above(rows: Array, B: Array | None, floor: float, xp: Namespace) -> tuple[Array, Array]:
+    """Return orthonormal rows ``Q`` and ``B'`` with ``rows^T B = Q^T B'``, down to a floor."""
+    wide = widest_dtype(xp, device(rows), rows.dtype)
+    Q, R = qr_of_rows(rows, xp)
+    R = xp.astype(R, wide, copy=False)
+    W, s, Yh = svd_desc(R if B is None else R @ B, xp)
     count = sum(value > floor for value in host(s))
-    turned = xp.matrix_transpose(xp.astype(W[:, :count], Q.dtype)) @ xp.matrix_transpose(Q)
-    return turned, xp.astype(s[:count], wide)[:, None] * Yh[:count, :]
+    T = xp.matrix_transpose(xp.astype(W[:, :count], Q.dtype))
+    return overwritten(Q, T, W, None, xp), xp.astype(s[:count], wide)[:, None] * Yh[:count, :]
 
 
 def _orthonormal(Q: Array, xp: Namespace, *, by_cholesky: bool) -> tuple[Array, Array]:
@@ -345,8 +384,8 @@ def _orthonormal(Q: Array, xp: Namespace, *, by_cholesky: bool) -> tuple[Array, 
         identity = xp.eye(b, dtype=wide, device=device(Q))
         inverse = solve_triangular(xp.matrix_transpose(R), identity, lower=True, xp=xp)
         return overwritten(Q, xp.astype(inverse, Q.dtype), R, None, xp), R
-    P, R = xp.linalg.qr(xp.matrix_transpose(Q), mode="reduced")
-    return xp.matrix_transpose(P), xp.astype(R, wide, copy=False)
+    Q, R = qr_of_rows(Q, xp)
+    return Q, xp.astype(R, wide, copy=False)
 
 
 def direct_step(kept: Kept | None, block: Columns, shrink: Truncation, xp: Namespace) -> Step:
@@ -371,15 +410,18 @@ def direct_step(kept: Kept | None, block: Columns, shrink: Truncation, xp: Names
     return Step(Kept(basis, s, False), adjoint(Yh[:count, :], xp), squares)
 
 
-def refreshed(kept: Kept, xp: Namespace, *, owned: bool = False) -> Kept:
-    """Return the same matrix with a basis that is orthonormal to rounding.
-
-    The factor that is taken out differs from the identity by rounding errors alone, and is
-    dropped as such.
-    """
-    basis = kept.basis if owned else xp.asarray(kept.basis, copy=True)
-    Q, _ = _orthonormal(basis, xp, by_cholesky=True)
-    return kept._replace(basis=Q)
+def refreshed(step: Step, xp: Namespace) -> Step:
+    """Return the same step with a basis that is orthonormal to rounding, in the same memory."""
+    kept = step.kept
+    if kept.rank == 0:
+        return step
+    factor = factored(kept.basis, xp)
+    assert factor is not None  # the rows are orthonormal to a hundred roundoffs
+    X, s, Yh = svd_desc(factor.B * xp.astype(kept.s, factor.B.dtype)[None, :], xp)
+    T = xp.astype(xp.matrix_transpose(X) @ factor.T, kept.basis.dtype)
+    basis = overwritten(kept.basis, T, X, None, xp)
+    rotation = step.rotation @ adjoint(Yh, xp)
+    return step._replace(kept=Kept(basis, s, False), rotation=rotation)
 
 
 def decomposed(kept: Kept, xp: Namespace) -> tuple[Array, Array, Array]:
@@ -391,6 +433,22 @@ def decomposed(kept: Kept, xp: Namespace) -> tuple[Array, Array, Array]:
     if not kept.is_scaled:
         identity = xp.eye(kept.rank, dtype=wide, device=device(kept.basis))
         return xp.matrix_transpose(kept.basis), kept.s, identity
-    Q, R = xp.linalg.qr(xp.matrix_transpose(kept.basis), mode="reduced")
-    X, s, Yh = svd_desc(xp.astype(R, wide, copy=False), xp)
-    return Q @ xp.astype(X, Q.dtype), xp.astype(s, real_dtype(xp, wide)), adjoint(Yh, xp)
+    Q, R = _unit_rows(kept, xp)
+    X, s, Yh = svd_desc(R * xp.astype(kept.s, wide)[None, :], xp)
+    U = overwritten(Q, xp.astype(xp.matrix_transpose(X), Q.dtype), X, None, xp)
+    return xp.matrix_transpose(U), xp.astype(s, real_dtype(xp, wide)), adjoint(Yh, xp)
+
+
+def _unit_rows(kept: Kept, xp: Namespace) -> tuple[Array, Array]:
+    """Return orthonormal rows `Q` and `R` for a scaled basis ``(diag(s) (Q^T R)^T)``."""
+    rows = kept.basis / xp.astype(kept.s, kept.basis.dtype)[:, None]
+    wide = widest_dtype(xp, device(rows), rows.dtype)
+    R = xp.eye(kept.rank, dtype=wide, device=device(rows))
+    for _ in range(2):
+        factor = factored(rows, xp)
+        if factor is None:
+            rows, B = qr_of_rows(rows, xp)
+            return rows, xp.astype(B, wide) @ R
+        rows = overwritten(rows, xp.astype(factor.T, rows.dtype), factor.B, None, xp)
+        R = factor.B @ R
+    return rows, R

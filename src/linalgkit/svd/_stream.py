@@ -21,16 +21,20 @@ from linalgkit._core.array import (
     dtype_from_name,
     dtype_name,
     eps,
+    is_sparse,
     library_name,
     to_numpy,
     widest_dtype,
 )
+from linalgkit._core.random import PhiloxTiles
 from linalgkit._core.row_buffer import RowBuffer
 from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
+from linalgkit._core.sparse import csr_rows
 from linalgkit._core.state import State, Stateful, check_mergeable
 from linalgkit.svd import _rotations
 from linalgkit.svd._account import Account
-from linalgkit.svd._columns import Columns, DenseColumns, as_columns
+from linalgkit.svd._columns import Columns, DenseColumns, SparseColumns, as_columns
+from linalgkit.svd._leaf import MANY, leaf_step
 from linalgkit.svd._mean import Mean
 from linalgkit.svd._options import SVDOptions, is_well_resolved
 from linalgkit.svd._rotations import Rotation
@@ -43,12 +47,13 @@ from linalgkit.svd._steps import (
     direct_step,
     gram_step,
     host,
+    nothing,
     orthogonal_step,
     refreshed,
 )
 
 _PLAIN_EXPONENT = {8: 100, 4: 20}  # of data that need no other unit, by bytes of a real number
-_REFRESH = 16  # steps after which an orthonormal basis is cleaned
+_MOST_TILT = 10.0  # roundoffs that add up before an orthonormal basis is cleaned
 
 
 class ColumnStream(Stateful):
@@ -64,6 +69,10 @@ class ColumnStream(Stateful):
         Of the columns.
     sparse : bool
         Whether they come sparse.
+    seed : int
+        Start of the random numbers for blocks of many sparse columns.
+    share : float
+        Of the square of an absolute tolerance that may be spent, where others spend the rest.
     """
 
     def __init__(
@@ -75,10 +84,12 @@ class ColumnStream(Stateful):
         device: Device,
         dtype: DType,
         sparse: bool = False,
+        seed: int = 0,
+        share: float = 1.0,
     ) -> None:
         self.options, self.m, self.sparse = options, m, sparse
         self.xp, self.device, self.dtype = xp, device, dtype
-        self.buffer = RowBuffer(options.buffer_size)
+        self.buffer = options.buffer_of(m, sparse=sparse)
         self.kept: Kept | None = None
         self.node: Rotation | None = None
         self.account = Account()
@@ -87,6 +98,8 @@ class ColumnStream(Stateful):
         self.mean = Mean() if options.center else None
         self.run = "columns"
         self.is_orthogonal = options.method in ("qr", "cholqr")
+        self.seed, self.share = seed, share
+        self.tilt = 0.0  # roundoffs by which an orthonormal basis may have become less so
 
     # ---------------------------------------------------------------------- columns come in
 
@@ -98,21 +111,18 @@ class ColumnStream(Stateful):
     def push(self, block: Any) -> None:
         """Take in finite columns, transposed (b, m), of the stream's library and dtype."""
         for full in self.buffer.push(block):
-            self._absorb(full)
+            self._absorb(full, own=self.buffer.is_own)
 
     def flush(self) -> None:
         """Take in the columns that wait."""
         rest = self.buffer.tail()
         if rest is not None:
-            self._absorb(rest)
+            self._absorb(rest, own=True)
             self.buffer.clear()
 
     def duplicate(self) -> Self:
         """Return a copy that goes on by itself; arrays that are never written to are shared."""
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        waiting = self.buffer.tail()
-        twin.buffer = RowBuffer(self.options.buffer_size)
+        twin, waiting = self._without_buffer(), self.buffer.tail()
         if waiting is not None:
             for _ in twin.buffer.push(waiting):
                 raise AssertionError("fewer columns than a block wait")
@@ -120,15 +130,52 @@ class ColumnStream(Stateful):
 
     def flushed(self) -> Self:
         """Return the stream with all columns taken in."""
-        twin = self.duplicate()
-        twin.flush()
+        twin, waiting = self._without_buffer(), self.buffer.tail()
+        if waiting is not None:
+            twin._absorb(waiting, own=False)
         return twin
 
-    def _absorb(self, rows: Any) -> None:
+    def _without_buffer(self) -> Self:
+        """Return a copy for which nothing waits."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.buffer = self.options.buffer_of(self.m, sparse=self.sparse)
+        return twin
+
+    def _absorb(self, rows: Any, *, own: bool) -> None:
+        """Take in what the buffer gave, at once or in several steps; its own may be overwritten."""
+        b, most = int(rows.shape[0]), self.options.step_columns
+        if is_sparse(rows) and self._is_leaf(b):
+            before = dict(self.__dict__)
+            self._absorb_block(rows)
+            if self._is_resolved():
+                return
+            self.__dict__.update(before)
+            self.is_orthogonal = True
+        if b <= most:
+            self._absorb_block(rows, own=own)
+            return  # as for all dense columns
+        for start in range(0, b, most):
+            self._absorb_block(csr_rows(rows, start, min(start + most, b)))
+
+    def _is_leaf(self, b: int) -> bool:
+        """Tell whether so many sparse columns come in by a projection on few vectors."""
+        k = 0 if self.kept is None else self.kept.rank
+        many = MANY * self.options.capacity(self.m)
+        return self.options.has_leaves and not self.is_orthogonal and k + b >= many
+
+    def _is_resolved(self) -> bool:
+        """Tell whether squares resolve what is kept, or nobody asked for more."""
+        if self.options.method == "gram" or self.kept is None:
+            return True
+        wide = widest_dtype(self.xp, self.device, self.dtype)
+        return is_well_resolved(self.kept.s, wide, self.xp)
+
+    def _absorb_block(self, rows: Any, *, own: bool = False) -> None:
         """Take in a block of columns (b, m): unit, weights, mean, step."""
         b = int(rows.shape[0])
         self.start_run("columns")
-        block = self._in_unit(as_columns(rows), max_abs(rows))
+        block = self._in_unit(as_columns(rows, own=own), max_abs(rows))
         weights = self._fade(b)
         extra = None
         if self.mean is not None:
@@ -143,8 +190,31 @@ class ColumnStream(Stateful):
 
     def _add(self, block: Columns, parts: tuple[Any, ...]) -> None:
         """Count in columns and do the step."""
-        self.account = self.account.taken_in(block.energy())
-        self._take(self._step(block), parts if self.node is None else (self.node, *parts))
+        energy = block.energy()
+        self.account = self.account.taken_in(energy)
+        parts = parts if self.node is None else (self.node, *parts)
+        if isinstance(block, SparseColumns) and self._is_leaf(block.b):
+            step, lost, delta = leaf_step(
+                self.kept,
+                block,
+                self.rule_of(self.m, self._gram_floor),
+                self.xp,
+                rng=PhiloxTiles(self.seed).generator(self.n_columns, 0),
+                wanted=self.options.n_components or 0,
+                energy=energy,
+            )
+            top = step.squares[0] if step.squares else 0.0
+            count = 2 * len(step.squares) + 16
+            self.account = self.account.seen(top, is_squared=True).leaf(lost, delta, count)
+            self._keep(step, parts)
+        else:
+            self._take(self._step(block), parts)
+
+    @property
+    def _gram_floor(self) -> float:
+        """Share of the largest singular value that a Gram matrix resolves."""
+        wide = widest_dtype(self.xp, self.device, self.dtype)
+        return math.sqrt(50.0 * eps(self.xp, wide))
 
     def _fade(self, b: int) -> list[float] | None:
         """Weaken what was there before `b` columns, and return the weights of these."""
@@ -200,29 +270,32 @@ class ColumnStream(Stateful):
     def _step(self, block: Columns) -> Step:
         """Return the step for a block, by the method that is right for it."""
         k = 0 if self.kept is None else self.kept.rank
-        if self.m <= k + block.b or (self.is_orthogonal and k == 0):
+        if self.m <= k + block.b:
             return direct_step(self.kept, block, self.rule_of(self.m), self.xp)
         if not self.is_orthogonal:
             wide = widest_dtype(self.xp, self.device, self.dtype)
-            rule = self.rule_of(self.m, math.sqrt(50.0 * eps(self.xp, wide)))
-            step = gram_step(self.kept, block, rule, self.xp)
+            step = gram_step(self.kept, block, self.rule_of(self.m, self._gram_floor), self.xp)
             if self.options.method == "gram" or is_well_resolved(step.kept.s, wide, self.xp):
                 return step
             self.is_orthogonal = True
         self._orthogonalise()
+        kept = nothing(self.m, self.dtype, self.device, self.xp) if k == 0 else self.kept
+        assert kept is not None
         rule = self.rule_of(self.m)
-        if self.kept is None or k == 0:
-            return direct_step(self.kept, block, rule, self.xp)
         size, by_cholesky = math.sqrt(self.account.energy), self.options.method != "qr"
-        step = orthogonal_step(self.kept, block, rule, self.xp, size=size, by_cholesky=by_cholesky)
-        if self.account.steps % _REFRESH == _REFRESH - 1 and step.kept.rank:
-            step = step._replace(kept=refreshed(step.kept, self.xp))
+        step = orthogonal_step(kept, block, rule, self.xp, size=size, by_cholesky=by_cholesky)
+        self.tilt += step.tilt
+        if self.tilt > _MOST_TILT:
+            self.tilt = 0.0
+            return refreshed(step, self.xp)
         return step
 
     def rule_of(self, m: int, floor: float | None = None) -> Truncation:
         """Return the rule of a step for `m` rows, exact to rounding unless a floor is given."""
         floor = 4.0 * eps(self.xp, self.dtype) if floor is None else floor
         allowed = self.options.allowed(self.account.energy, self.exponent)
+        if allowed is not None and self.options.tol_mode == "absolute":
+            allowed *= self.share
         return self.options.truncation_of(m, self.account.lost, allowed, floor)
 
     def _orthogonalise(self) -> None:
@@ -237,6 +310,9 @@ class ColumnStream(Stateful):
     def _take(self, step: Step, parts: tuple[Any, ...]) -> None:
         """Commit a step."""
         self.note(step)
+        self._keep(step, parts)
+
+    def _keep(self, step: Step, parts: tuple[Any, ...]) -> None:
         self.kept = step.kept
         if self.options.compute_v:
             self.node = Rotation(parts, step.rotation)
@@ -254,7 +330,7 @@ class ColumnStream(Stateful):
             taken = [a - b for a, b in zip(squares, target, strict=False)]
             amount = max(*taken, squares[count]) if taken else squares[count]
             lost = max(0.0, math.fsum(squares) - math.fsum(target))
-            self.account = self.account.shrunk(max(0.0, amount), lost)
+            self.account = self.account.shrunk(max(0.0, amount), lost, len(squares))
         else:
             self.account = self.account.truncated(squares[count:], self.options.capacity(self.m))
 
@@ -274,6 +350,7 @@ class ColumnStream(Stateful):
         self._change_unit(exponent)
         theirs._change_unit(exponent)
         account = self.account.merged(theirs.account)
+        self.share = min(1.0, self.share + theirs.share)
         theirs_parts: tuple[Any, ...] = () if theirs.node is None else (theirs.node,)
         block = columns(theirs.kept, self.xp)
         if self.mean is not None and theirs.mean is not None:
@@ -323,6 +400,9 @@ class ColumnStream(Stateful):
             "n_columns": self.n_columns,
             "is_orthogonal": self.is_orthogonal,
             "sparse": self.sparse,
+            "seed": self.seed,
+            "share": self.share,
+            "tilt": self.tilt,
             "run": self.run,
             "weight": 0.0 if mean is None else mean.weight,
             "mean": None if mean is None or mean.value is None else to_numpy(mean.value),
@@ -334,6 +414,8 @@ class ColumnStream(Stateful):
         options = SVDOptions(**state["options"])
         place = {"xp": xp, "device": device, "dtype": dtype, "sparse": bool(state["sparse"])}
         stream = cls(options, int(state["m"]), **place)
+        stream.seed, stream.share = int(state["seed"]), float(state["share"])
+        stream.tilt = float(state["tilt"])
         stream.buffer = RowBuffer.from_state(state["buffer"], xp=xp, device=device)
         if state["kept"] is not None:
             basis, s = (asarray(part, xp=xp, device=device) for part in state["kept"])

@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from linalgkit._core.capabilities import capability
@@ -39,8 +40,8 @@ def tree_svd(
         Triplets of the answer, ``n_components`` of :class:`IncrementalSVD`; may be left out where
         ``tol=`` is given.
     map : callable, default the built-in
-        ``map(function, blocks)`` in order: that of a pool of threads or processes does the leaves
-        side by side.
+        ``map(function, items)`` in order, an item being a block with its share of an absolute
+        tolerance: that of a pool of threads or processes does the leaves side by side.
     fanin : int, default 8
         States joined at a time, 2 at least.
     **options : object
@@ -72,7 +73,7 @@ def tree_svd(
     fanin = check_int("fanin", fanin, 2)
     start = IncrementalSVD(rank, **options)
     start._options()
-    states = map(functools.partial(_leaf, rank, options), blocks)
+    states = map(functools.partial(_leaf, rank, options), _shared_out(blocks))
     iterator = iter(states)
     first = next(iterator, None)
     if first is None:
@@ -85,8 +86,17 @@ def tree_svd(
     return tree_reduce(all_states(), _joined, fanin).result()
 
 
-def _leaf(rank: int | None, options: dict[str, Any], block: Any) -> IncrementalSVD:
-    return IncrementalSVD(rank, **options).append_columns(block)
+def _shared_out(blocks: Iterable[Any]) -> Iterator[tuple[float, Any]]:
+    """Yield blocks with their shares of an absolute tolerance, 1 in sum however many come."""
+    count = len(blocks) if isinstance(blocks, Sized) else None
+    for k, block in enumerate(blocks, 1):
+        yield (1.0 / count if count else 6.0 / (math.pi * k) ** 2), block
+
+
+def _leaf(rank: int | None, options: dict[str, Any], shared: tuple[float, Any]) -> IncrementalSVD:
+    leaf = IncrementalSVD(rank, **options)
+    leaf._share, block = shared
+    return leaf.append_columns(block)
 
 
 def _joined(first: IncrementalSVD, second: IncrementalSVD) -> IncrementalSVD:

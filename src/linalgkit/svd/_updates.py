@@ -11,11 +11,10 @@ from typing import Any
 
 from linalgkit._core.array import Array, Namespace, adjoint, device, eps, to_numpy, widest_dtype
 from linalgkit._core.linalg import svd_desc
-from linalgkit._core.row_buffer import RowBuffer
 from linalgkit.svd import _rotations
 from linalgkit.svd._columns import DenseColumns, conj, gram
 from linalgkit.svd._rotations import multiplied
-from linalgkit.svd._steps import Kept, decomposed, direct_step, host, orthogonal_step
+from linalgkit.svd._steps import Kept, decomposed, direct_step, host, orthogonal_step, refreshed
 from linalgkit.svd._stream import ColumnStream
 
 _PIECE = 256  # rows or columns of a correction that are taken at a time
@@ -35,7 +34,8 @@ def set_factors(stream: ColumnStream, U: Array, s: Array, V: Array) -> None:
     stream.kept = Kept(xp.matrix_transpose(U), s, False)
     stream.node = multiplied(V)
     stream.m, stream.n_columns = int(U.shape[0]), int(V.shape[0])
-    stream.buffer = RowBuffer(stream.options.buffer_size)  # nothing waits, rows may be longer
+    # Nothing waits, but columns may be longer from now on.
+    stream.buffer = stream.options.buffer_of(stream.m, sparse=stream.sparse)
 
 
 def append_rows(stream: ColumnStream, rows: Array) -> None:
@@ -56,6 +56,7 @@ def append_rows(stream: ColumnStream, rows: Array) -> None:
     else:
         size = math.sqrt(stream.account.energy)
         step = orthogonal_step(kept, block, rule, xp, size=size, by_cholesky=True)
+        step = refreshed(step, xp)
     stream.note(step)
     k = int(U.shape[1])
     Z = step.rotation

@@ -1,0 +1,126 @@
+"""What comes into an incremental decomposition: columns of every kind, as rows and checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from linalgkit._core.array import (
+    Array,
+    Namespace,
+    array_namespace,
+    dtype_name,
+    is_complex_dtype,
+    is_dask,
+    is_sparse,
+    library_name,
+    to_numpy,
+    working_dtype,
+)
+from linalgkit._core.estimator import as_array
+from linalgkit._core.operators import as_operator
+from linalgkit._core.row_buffer import block_kind, check_same_kind
+from linalgkit._core.scaling import ldexp, max_abs, scale_exponent
+from linalgkit._core.sparse import as_csr
+from linalgkit._core.validation import check_array_2d
+from linalgkit.svd import _updates
+from linalgkit.svd._stream import ColumnStream
+
+
+def add_product(stream: ColumnStream, X: Array, Y: Array) -> None:
+    """Add ``X Y^H`` in the unit of the stream, which follows the product."""
+    xp = stream.xp
+    exponents = [scale_exponent(max_abs(part, xp)) for part in (X, Y)]
+    X, Y = (ldexp(part, -e, xp) for part, e in zip((X, Y), exponents, strict=True))
+    stream.follow(sum(exponents))
+    _updates.update(stream, ldexp(X, sum(exponents) - stream.exponent, xp), Y)
+
+
+def is_source(X: Any) -> bool:
+    """Tell whether `X` is read in blocks: files, dask arrays, iterables of blocks."""
+    return is_dask(X) or hasattr(X, "chunks") or not hasattr(X, "shape")
+
+
+def transposed_pieces(A: Any, step: Callable[[], int]) -> Iterator[Any]:
+    """Yield columns as rows (b, m): arrays and sparse matrices whole, operators in pieces."""
+    if is_sparse(A):
+        A, _ = check_array_2d("A", A, allow_sparse=True, min_columns=0)
+        if A.shape[1]:
+            yield as_csr(A.T)
+        return
+    if hasattr(A, "matmat") and hasattr(A, "shape"):
+        yield from _operator_pieces(A, step())
+        return
+    A = as_array(A, "A")
+    if A.ndim == 1:
+        array_namespace(A)
+        yield A[None, :]
+        return
+    A, xp = check_array_2d("A", A, min_rows=1, min_columns=0)
+    if A.shape[1]:
+        yield xp.matrix_transpose(A)
+
+
+def _operator_pieces(A: Any, step: int) -> Iterator[Any]:
+    operator = as_operator(A)
+    xp, n = operator.xp, int(operator.shape[1])
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        E = xp.eye(n, stop - start, k=-start, dtype=operator.dtype, device=operator.device)
+        yield xp.matrix_transpose(operator.matmul(E))
+
+
+def checked_places(idx: Any, n: int) -> list[int]:
+    """Return column numbers that are in range and differ."""
+    values = [idx] if isinstance(idx, int) else idx
+    values = list(values) if isinstance(values, range) else as_array(values, "idx")
+    values = values if isinstance(values, list) else to_numpy(values).reshape(-1).tolist()
+    places = []
+    for value in values:
+        if value != math.floor(value) or not 0 <= value < n:
+            raise ValueError(f"idx must hold numbers from 0 to {n - 1}, got {value}.")
+        places.append(int(value))
+    if len(set(places)) != len(places):
+        raise ValueError("idx must hold every number once, got one twice.")
+    return places
+
+
+def in_dtype(rows: Any, stream: ColumnStream) -> Any:
+    """Return columns in the dtype of the stream, if no digit is lost by that."""
+    values = rows.data if is_sparse(rows) else rows
+    xp = stream.xp
+    kinds = ("dense", "sparse")
+    expected = kinds[stream.sparse], library_name(xp), str(stream.device)
+    check_same_kind(expected, (kinds[is_sparse(rows)], *block_kind(values)[1:]))
+    found = working_dtype(xp, stream.device, values.dtype)
+    if values.dtype == stream.dtype:
+        return rows
+    is_real = xp.isdtype(values.dtype, ("integral", "bool", "real floating"))
+    if xp.isdtype(values.dtype, ("integral", "bool")):
+        found = stream.dtype
+    if (not is_real and not is_complex_dtype(xp, stream.dtype)) or (
+        xp.result_type(found, stream.dtype) != stream.dtype
+    ):
+        raise TypeError(
+            f"A must fit into {dtype_name(xp, stream.dtype)} as the columns before do, got "
+            f"{dtype_name(xp, found)}. Convert it, or start with the wider dtype."
+        )
+    return rows.astype(stream.dtype) if is_sparse(rows) else xp.astype(rows, stream.dtype)
+
+
+def check_like(values: Array, xp: Namespace, name: str, stream: ColumnStream) -> None:
+    """Refuse arrays of another library, or of a dtype that does not fit."""
+    if library_name(xp) != library_name(stream.xp):
+        raise TypeError(
+            f"{name} must be of {library_name(stream.xp)} as the matrix is, got "
+            f"{library_name(xp)}. Convert it first."
+        )
+    if is_complex_dtype(xp, values.dtype) and not is_complex_dtype(xp, stream.dtype):
+        raise TypeError(f"{name} must be real as the matrix is, got complex numbers.")
+    is_float = xp.isdtype(values.dtype, ("real floating", "complex floating"))
+    if is_float and xp.result_type(values.dtype, stream.dtype) != stream.dtype:
+        raise TypeError(
+            f"{name} must fit into {dtype_name(xp, stream.dtype)} as the matrix does, got "
+            f"{dtype_name(xp, values.dtype)}. Convert it first."
+        )
