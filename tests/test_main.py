@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -155,6 +156,19 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_an_interrupt_that_a_callback_swallowed_is_raised_again() -> None:
+    @ctypes.CFUNCTYPE(None)
+    def callback() -> None:
+        raise KeyboardInterrupt
+
+    def work() -> None:
+        callback()
+        time.sleep(5.0)
+
+    with pytest.raises(KeyboardInterrupt), job._heard_interrupts():
+        work()
+
+
 def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "linalgkit", "--output", str(tmp_path)]
     process = subprocess.Popen(

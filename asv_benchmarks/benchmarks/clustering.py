@@ -79,13 +79,13 @@ class _Clusters(_base.Measured):
         seconds = (time.process_time() - middle) / taken
         return (middle - start) / len(self.blocks) / seconds
 
-    def track_compression(self, search: str) -> float:
-        """Return the compression ratio over that of the published search."""
+    def track_published_compression(self, search: str) -> float:
+        """Return the compression ratio of the published search over ours."""
         clusters = self.peer()
         left = set(range(len(self.blocks))) - set(itertools.chain(*clusters))
         clusters += [[i] for i in left]
         ratio = compression_ratio(list(self.blocks), clusters, self.rank)
-        return self.method().compression_ratio / ratio
+        return ratio / self.method().compression_ratio
 
 
 class SingleColumns(_Clusters):

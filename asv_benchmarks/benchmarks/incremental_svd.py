@@ -182,11 +182,13 @@ class SingleColumns:
 class TextbookUpdate(_base.Comparison):
     """Single columns beside the textbook update, which decomposes at every column."""
 
-    m, n, r = _base.sized((2000, 300, 20), (10_000, 2000, 50))
+    m, n = _base.sized((2000, 300), (10_000, 2000))
+    param_names = ("r",)
+    params = ((50, 100),)
     repeats = {"method": 5, "rival": 3}
 
-    def prepare(self) -> None:
-        self.X = samples(self.m, self.n)
+    def prepare(self, r: int) -> None:
+        self.X, self.r = samples(self.m, self.n), r
 
     def method(self) -> Any:
         svd = IncrementalSVD(self.r, n_oversamples=0)
@@ -211,14 +213,16 @@ class Memory:
     param_names = ("method",)
     params = (("gram", "cholqr", "qr"),)
 
+    def setup(self, method: str) -> None:
+        self.columns = np.random.default_rng(0).standard_normal((400, 20_000))
+
     def track_ratio_to_formula(self, method: str) -> float:
-        """Return the ratio for 20 triplets and 10 more of 20000 rows."""
+        """Return the ratio for 20 triplets and 10 more of 20000 rows, 7 columns a call."""
         m, kept, b = 20_000, 30, 60
-        columns = np.random.default_rng(0).standard_normal((400, m))
         svd = IncrementalSVD(20, n_oversamples=10, method=method, buffer_size=b)
         tracemalloc.start()
         for start in range(0, 400, 7):
-            svd.partial_fit(columns[start : start + 7])
+            svd.partial_fit(self.columns[start : start + 7])
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak / (8 * m * (2 * kept + b))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +20,7 @@ from linalgkit._core.array import LIBRARIES, Array
 from linalgkit._demos import DEMOS, Context, Demo
 
 _MOST_COMPONENTS = 32
+_AGAIN = 0.05  # seconds after which an interrupt that was swallowed is raised again
 _INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 _NEEDED = {"sklearn": "scikit-learn", "PIL": "pillow", "matplotlib": "matplotlib", "tqdm": "tqdm"}
 
@@ -43,13 +47,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(f"{demo.name:12} {demo.summary}" for demo in DEMOS))
         return 0
     try:
-        return _run(options)
+        with _heard_interrupts():
+            return _run(options)
     except _CannotRunError as error:
         print(f"linalgkit: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted: what was not finished has not been written.", file=sys.stderr)
         return _INTERRUPTED
+
+
+@contextmanager
+def _heard_interrupts() -> Iterator[None]:
+    """Raise a Ctrl-C again that came while compiled code called back, which cannot pass it on."""
+    usual = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            threading.Timer(_AGAIN, _thread.interrupt_main).start()
+        else:
+            usual(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -82,7 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--methods", nargs="+", choices=names, default=names, metavar="NAME", help="which to run")
     add("--output", type=Path, default=Path("linalgkit-output"), metavar="DIR", help="for pictures")
     add("--library", choices=LIBRARIES, default="numpy", help="array library of our methods")
-    add("--components", type=_components, default=4, metavar="K", help="how many eigenvectors")
+    add(
+        "--components",
+        type=_components,
+        default=4,
+        metavar="K",
+        help="eigenvectors, and triplets by eights",
+    )
     add("--quick", action="store_true", help="use about a tenth of the data")
     add("--seed", type=_seed, default=0, metavar="N", help="of every random choice")
     add("--list", action="store_true", help="print the methods and stop")

@@ -133,11 +133,16 @@ class IncrementalSVD(TransformerMixin, Stateful):
 
     Truncation by itself promises nothing beforehand: a direction that is small in every block can
     be lost however much it adds up to. The enclosure says so (its upper end is large), and
-    ``truncation="frequent-directions"`` prevents it: then ``A A^H - U diag(s^2) U^H`` is at most
-    ``||A - A_k||_F^2 / (l + 1 - k)`` for all k below the l triplets kept [2]_.
+    ``truncation="frequent-directions"`` prevents it: with all the l triplets kept
+    ``A A^H - U diag(s^2) U^H`` is then at most ``||A - A_k||_F^2 / (l + 1 - k)`` for all k up to
+    l [2]_.
 
-    Storage in words: ``m (2 l + b)`` for `b` columns that wait, ``m (2 l + 2 b)`` with
-    ``"cholqr"``; `compute_v` takes up to ``n l (1 + l / b)`` more.
+    Many sparse columns at a time are projected, together with what was kept, on leading right
+    vectors from a Krylov space; the account stays exact, and the 2-norm of what is left, which is
+    part of ``delta``, is bounded by a random test that fails with a probability of 1e-14.
+
+    Storage in words: ``m (2 l + b)`` for `b` columns that wait; ``4 m l`` for sparse ones.
+    `compute_v` takes up to ``n l (1 + l / b)`` more.
 
     References
     ----------

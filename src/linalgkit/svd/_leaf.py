@@ -23,7 +23,7 @@ from linalgkit._core.array import (
 from linalgkit._core.random import standard_normal
 from linalgkit.svd._columns import SparseColumns
 from linalgkit.svd._ritz import leading, remainder_bound
-from linalgkit.svd._steps import Kept, Step, Truncation, columns, host, kept_gram
+from linalgkit.svd._steps import Kept, Step, Truncation, columns, host, kept_gram, real_diagonal
 
 _MOST_TRIES = 4  # spaces: a further one has the vectors for which those before were blind
 MANY = 6  # columns, over the triplets kept, from which a space of few vectors pays
@@ -76,7 +76,9 @@ def leaf_step(
         top = first @ X[:k, :] + cross @ X[k:, :]
         return xp.concat([top, new + adjoint(cross, xp) @ X[:k, :]], axis=0)
 
-    total = energy + (0.0 if kept is None else math.fsum(v * v for v in host(kept.s)))
+    total = energy
+    if first is not None:  # rounded since the last step, in lower precision
+        total += math.fsum(host(real_diagonal(first, xp)))
     order = k + block.b
     place = {"xp": xp, "device": dev, "dtype": wide}
     start = standard_normal(rng, (order, min(order, max(8, min(32, rule.cap // 6)))), **place)

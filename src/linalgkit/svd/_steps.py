@@ -319,7 +319,7 @@ def factored(rest: Array, xp: Namespace) -> Factored | None:
     if int(rest.shape[0]) == 0:
         return None
     G = hermitian_part(gram(rest, rest, xp), xp)
-    lengths = xp.sqrt(_real_diagonal(G, xp))
+    lengths = xp.sqrt(real_diagonal(G, xp))
     if not bool(xp.all(lengths > 0)):
         return None
     unit = xp.astype(1.0 / lengths, G.dtype)
@@ -328,7 +328,7 @@ def factored(rest: Array, xp: Namespace) -> Factored | None:
     except NotPositiveDefiniteError:
         return None
     b = int(rest.shape[0])
-    pivot = float(xp.min(_real_diagonal(L, xp)))
+    pivot = float(xp.min(real_diagonal(L, xp)))
     if pivot < 30.0 * math.sqrt(eps(xp, G.dtype) * b):
         return None
     B = adjoint(L, xp) * xp.astype(lengths, G.dtype)[None, :]
@@ -343,7 +343,7 @@ def _least_cosine(B: Array, C: Array, xp: Namespace) -> float:
     return float(xp.min(xp.sqrt(outside / (outside + inside))))
 
 
-def _real_diagonal(G: Array, xp: Namespace) -> Array:
+def real_diagonal(G: Array, xp: Namespace) -> Array:
     diagonal = xp.linalg.diagonal(G)
     return xp.real(diagonal) if is_complex(G, xp) else diagonal
 
