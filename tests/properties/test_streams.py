@@ -69,7 +69,7 @@ def test_every_library_gives_the_answer_of_numpy(case: Case, xp: Backend, is_com
     found = case.quiet_answers(case.run(_moved(rows, xp)))
     eps = 1.2e-7 if not xp.has_float64 else 2.3e-16
     # Without float64 to accumulate in, bounds rightly count more rounding in.
-    skip = () if xp.has_float64 else ("error_estimate",)
+    skip = () if xp.has_float64 else ("error_estimate", "error_spectral_bound", "upper")
     _assert_close(found, expected, 100 * case.condition * eps, skip)
 
 

@@ -351,3 +351,19 @@ def test_arrays_of_another_library_are_refused(xp: Backend) -> None:
         return  # which goes with sparse matrices
     with pytest.raises(TypeError, match="inner_product must be dense or diagonal"):
         IncrementalSVD(2, inner_product=few(np.random.default_rng(11))).append_columns(A)
+
+
+def test_another_inner_product_in_the_middle_is_refused() -> None:
+    A = draw(np.random.default_rng(40), 12, 30)
+    W = np.linspace(1.0, 2.0, 12)
+    for first, second in ((W, 2.0 * W), (None, W), (W, None)):
+        svd = IncrementalSVD(3, inner_product=first).append_columns(A)
+        svd.set_params(inner_product=second)
+        with pytest.raises(ValueError, match="inner_product must stay what it was"):
+            svd.result()
+        with pytest.raises(ValueError, match="inner_product must stay what it was"):
+            svd.append_columns(A)
+        assert svd.fit(A.T).n_samples_seen_ == 30
+    svd = IncrementalSVD(3, inner_product=W).append_columns(A)
+    svd.set_params(inner_product=W.copy()).append_columns(A)
+    assert copy.deepcopy(svd).append_columns(A).n_samples_seen_ == 90

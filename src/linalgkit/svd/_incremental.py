@@ -15,47 +15,34 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, Self
 
 from linalgkit._core.array import (
     Array,
-    Device,
-    Namespace,
     array_namespace,
     is_sparse,
     namespace_of,
     to_numpy,
-    working_dtype,
 )
 from linalgkit._core.capabilities import capability
-from linalgkit._core.estimator import Features, TransformerMixin, as_array, joint_features
-from linalgkit._core.random import PhiloxTiles, undone_on_error
-from linalgkit._core.scaling import ldexp, max_abs, scale_exponent
+from linalgkit._core.estimator import Features, as_array, joint_features
 from linalgkit._core.sparse import as_csr
-from linalgkit._core.state import State, Stateful, check_mergeable
+from linalgkit._core.state import check_mergeable
 from linalgkit._core.streams import row_blocks
-from linalgkit._core.validation import check_array_2d, check_finite_block, require_fitted
-from linalgkit.svd import _inner, _updates
+from linalgkit._core.validation import check_array_2d
+from linalgkit.svd._changes import Changes
 from linalgkit.svd._columns import conj
-from linalgkit.svd._inner import InnerProduct
 from linalgkit.svd._inputs import (
-    add_product,
-    check_like,
-    checked_places,
-    in_dtype,
     is_source,
     transposed_pieces,
 )
 from linalgkit.svd._options import SVDOptions
 from linalgkit.svd._result import SVDResult, answer
-from linalgkit.svd._stream import ColumnStream
-
-_NEEDS_V = "Make the object with compute_v=True, which keeps the right singular vectors, too."
 
 
 @capability("svd.IncrementalSVD", sparse=True, streaming=True)
-class IncrementalSVD(TransformerMixin, Stateful):
+class IncrementalSVD(Changes):
     """Truncated singular value decomposition of columns that come one after another.
 
     Parameters
@@ -167,7 +154,6 @@ class IncrementalSVD(TransformerMixin, Stateful):
     """
 
     _accepts_sparse = True
-    _share = 1.0  # of the square of an absolute tolerance, for parts of a tree
 
     def __init__(
         self,
@@ -286,83 +272,21 @@ class IncrementalSVD(TransformerMixin, Stateful):
         if fresh._stream_or_none() is None:
             raise ValueError("X must have at least one row, got a source without rows.")
         self._take(fresh._fitted(), first)
-        self._inner_product: InnerProduct | None = fresh.__dict__.get("_inner_product")
+        self._inner_product = fresh.__dict__.get("_inner_product")
+        self._first_inner = self.inner_product
         return self
 
     def flush(self) -> Self:
-        """Take in the columns that wait for a step; the answer is the same with or without."""
+        """Take in the columns that wait for a step; the answer is the same with or without.
+
+        Returns
+        -------
+        IncrementalSVD
+            The object itself.
+        """
         stream = self._fitted()
         fresh = stream.duplicate()
         fresh.flush()
-        self._take(fresh, None)
-        return self
-
-    def append_rows(self, B: Array) -> Self:
-        """Put rows (p, n) below the matrix, for all columns so far; needs ``compute_v=True``.
-
-        After columns and rows in turns the error is a bound (triangle inequality over the turns).
-        """
-        stream = self._with_v("append_rows")
-        B, xp = check_array_2d("B", B, n_columns=stream.n_seen, why="as the matrix has")
-        check_like(B, xp, "B", stream)
-        check_finite_block(B, name="B")
-        self._refuse_for_rows()
-        fresh = stream.flushed()
-        rows = xp.astype(B, fresh.dtype, copy=False)
-        fresh.follow(scale_exponent(max_abs(rows, xp)))
-        _updates.append_rows(fresh, ldexp(rows, -fresh.exponent, xp))
-        self._take(fresh, Features(fresh.m, None))
-        return self
-
-    def update(self, X: Array, Y: Array) -> Self:
-        """Add ``X Y^H``, `X` (m, c) and `Y` (n, c); needs ``compute_v=True``."""
-        stream = self._with_v("update")
-        X, xp = check_array_2d("X", X)
-        Y, _ = check_array_2d("Y", Y, n_columns=int(X.shape[1]), why="as X has")
-        for name, factor, rows in (("X", X, stream.m), ("Y", Y, stream.n_seen)):
-            if factor.shape[0] != rows:
-                raise ValueError(
-                    f"{name} must have {rows} rows for a matrix of shape ({stream.m}, "
-                    f"{stream.n_seen}), got shape {tuple(factor.shape)}."
-                )
-            check_like(factor, xp, name, stream)
-            check_finite_block(factor, name=name)
-        fresh = stream.flushed()
-        inner = self._inner(fresh)
-        left, right = (xp.astype(part, fresh.dtype, copy=False) for part in (X, Y))
-        left = left if inner is None else inner.mapped(left)
-        add_product(fresh, left, right)
-        self._take(fresh, None)
-        return self
-
-    def remove_columns(self, idx: Any) -> Self:
-        """Take columns away, by their numbers; those to the right move up. Needs `compute_v`."""
-        stream = self._with_v("remove_columns")
-        places = checked_places(idx, stream.n_seen)
-        if len(places) == stream.n_seen:
-            raise ValueError(f"idx must leave one column at least, got all {stream.n_seen}.")
-        fresh = stream.flushed()
-        if places:
-            _updates.remove_columns(fresh, places)
-        self._take(fresh, None)
-        return self
-
-    def replace_columns(self, idx: Any, A: Array) -> Self:
-        """Put the columns of `A` (m, c) in place of c columns; needs ``compute_v=True``."""
-        stream = self._with_v("replace_columns")
-        places = checked_places(idx, stream.n_seen)
-        A, xp = check_array_2d("A", A, n_columns=len(places), why="as idx has numbers")
-        if A.shape[0] != stream.m:
-            raise ValueError(f"A must have {stream.m} rows, got shape {tuple(A.shape)}.")
-        check_like(A, xp, "A", stream)
-        check_finite_block(A, name="A")
-        fresh = stream.flushed()
-        inner = self._inner(fresh)
-        new = xp.astype(A, fresh.dtype, copy=False)
-        new = new if inner is None else inner.mapped(new)
-        fresh.follow(scale_exponent(max_abs(new, xp)))
-        change = ldexp(new, -fresh.exponent, xp) - _updates.zeroed(fresh, places)
-        _updates.update(fresh, change, _updates.unit_columns(fresh.n_columns, places, fresh))
         self._take(fresh, None)
         return self
 
@@ -410,6 +334,7 @@ class IncrementalSVD(TransformerMixin, Stateful):
         features = other._features()
         if mine is None:
             self._take(theirs.duplicate(), features)
+            self._first_inner = self.inner_product
             return self
         features = joint_features(self._features(), features)
         fresh = mine.duplicate()
@@ -425,6 +350,11 @@ class IncrementalSVD(TransformerMixin, Stateful):
         ----------
         states : iterable of IncrementalSVD
             One at least; none is changed.
+
+        Returns
+        -------
+        IncrementalSVD
+            A new object.
         """
         found: Self | None = None
         for state in states:
@@ -436,7 +366,13 @@ class IncrementalSVD(TransformerMixin, Stateful):
     # -------------------------------------------------------------------------- the answer
 
     def result(self) -> SVDResult:
-        """Return the decomposition of all columns so far; the object stays as it is."""
+        """Return the decomposition of all columns so far; the object stays as it is.
+
+        Returns
+        -------
+        SVDResult
+            Triplets and what is certain about them.
+        """
         stream = self._fitted()
         kept: SVDResult | None = self.__dict__.get("_answered")
         if kept is None:
@@ -479,7 +415,18 @@ class IncrementalSVD(TransformerMixin, Stateful):
         return self.result().rank
 
     def transform(self, X: Any) -> Any:
-        """Return coordinates ``(X - mean) U`` of samples, (rows, rank)."""
+        """Return coordinates ``(X - mean) U`` of samples.
+
+        Parameters
+        ----------
+        X : array (rows, m) or sparse container
+            Samples.
+
+        Returns
+        -------
+        array (rows, rank)
+            Their coordinates; in an inner product, ``(X - mean) W U``.
+        """
         self._fitted()
         block, _ = self._check_features(X, reset=False)
         U, mean = self._axes(), self.mean_
@@ -490,7 +437,18 @@ class IncrementalSVD(TransformerMixin, Stateful):
         return self._wrap_output(coordinates, X)
 
     def inverse_transform(self, Z: Array) -> Array:
-        """Return samples ``Z U^H + mean`` from coordinates (rows, rank)."""
+        """Return samples ``Z U^H + mean`` from coordinates.
+
+        Parameters
+        ----------
+        Z : array (rows, rank)
+            Coordinates.
+
+        Returns
+        -------
+        array (rows, m)
+            The samples, as far as the components span them.
+        """
         result, mean = self.result(), self.mean_
         Z, xp = check_array_2d(
             "Z", as_array(Z), n_columns=result.rank, why="as there are components"
@@ -499,7 +457,13 @@ class IncrementalSVD(TransformerMixin, Stateful):
         return samples if mean is None else samples + mean[None, :]
 
     def to_linear_operator(self) -> Any:
-        """Return ``U diag(s) Vh`` as a :class:`scipy.sparse.linalg.LinearOperator`."""
+        """Return ``U diag(s) Vh`` as an operator; needs ``compute_v=True``.
+
+        Returns
+        -------
+        scipy.sparse.linalg.LinearOperator
+            Of shape (m, n), on the host.
+        """
         from scipy.sparse.linalg import LinearOperator
 
         self._with_v("to_linear_operator")
@@ -518,163 +482,8 @@ class IncrementalSVD(TransformerMixin, Stateful):
             shape, matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward, dtype=U.dtype
         )
 
-    # ----------------------------------------------------------------------------- private
-
     def _axes(self) -> Array:
         """Return ``W U``, with which rows are multiplied for coordinates."""
         U = self.result().U
         inner = self._inner(self._fitted())
         return U if inner is None else inner.applied(U)
-
-    def _options(self) -> SVDOptions:
-        return SVDOptions.checked(self.get_params(deep=False))
-
-    def _stream_or_none(self) -> ColumnStream | None:
-        if self.__dict__.get("_is_broken"):
-            raise RuntimeError(
-                f"This {type(self).__name__} was interrupted half way through a block. Go on from "
-                "a saved state, or fit again."
-            )
-        found: ColumnStream | None = self.__dict__.get("_stream")
-        return found
-
-    def _fitted(self) -> ColumnStream:
-        stream = self._stream_or_none()
-        require_fitted(self, stream is not None, "append_columns, partial_fit or fit")
-        assert stream is not None
-        return stream
-
-    def _with_v(self, name: str) -> ColumnStream:
-        stream = self._fitted()
-        if not stream.options.compute_v:
-            raise ValueError(f"{name} needs compute_v=True, got False. {_NEEDS_V}")
-        return stream
-
-    def _columns_at_a_time(self) -> int:
-        return self._options().step_columns
-
-    def _features(self) -> Features:
-        return Features(self.n_features_in_, getattr(self, "feature_names_in_", None))
-
-    def _take(self, stream: ColumnStream, features: Features | None) -> None:
-        self._stream = stream
-        self._answered, self._is_broken = None, False
-        if features is not None:
-            self._set_features(features)
-
-    def _push(self, rows: Any, features: Features | None) -> None:
-        """Take in columns that lie as rows (b, m), or nothing if they are refused."""
-        with undone_on_error(self.rng):
-            self._push_checked(rows, features)
-
-    def _push_checked(self, rows: Any, features: Features | None) -> None:
-        stream = self._stream_or_none()
-        if stream is None:
-            stream = self._started(rows)
-        elif rows.shape[1] != stream.m:
-            raise ValueError(
-                f"A must have {stream.m} rows as the columns before, got {rows.shape[1]}."
-            )
-        rows = in_dtype(rows, stream)
-        n_blocks = self.__dict__.get("_n_blocks", 0)
-        check_finite_block(rows, n_blocks, name="A" if features is None else "X")
-        inner = self._inner(stream)
-        if inner is not None:
-            rows = inner.mapped_rows(rows)
-        self._answered, self._is_broken = None, True
-        stream.push(rows)  # all that can be refused has been
-        self._stream, self._n_blocks, self._is_broken = stream, n_blocks + 1, False
-        if "n_features_in_" not in self.__dict__:
-            self._set_features(features or Features(stream.m, None))
-
-    def _started(self, rows: Any) -> ColumnStream:
-        """Return an empty stream for columns like these."""
-        options = self._options()
-        values = rows.data if is_sparse(rows) else rows
-        xp, dev = namespace_of(values)
-        m = int(rows.shape[1])
-        if options.n_components is not None and options.n_components > m:
-            raise ValueError(
-                f"n_components must be between 1 and {m} for a matrix with {m} rows, got "
-                f"{options.n_components}."
-            )
-        dtype = working_dtype(xp, dev, values.dtype)
-        place = {"xp": xp, "device": dev, "dtype": dtype, "share": self._share}
-        if not is_sparse(rows):
-            return ColumnStream(options, m, **place)
-        seed = PhiloxTiles(self.rng).key[0] if options.has_leaves else 0
-        return ColumnStream(options, m, **place, sparse=True, seed=seed)
-
-    def _refuse_for_rows(self) -> None:
-        if self.center or self.inner_product is not None:
-            raise ValueError(
-                "append_rows needs center=False and inner_product=None: both belong to the rows "
-                "there are."
-            )
-
-    def _inner(self, stream: ColumnStream) -> InnerProduct | None:
-        """Return the inner product, factorised once."""
-        if self.inner_product is None:
-            return None
-        found: InnerProduct | None = self.__dict__.get("_inner_product")
-        if found is None or found.source is not self.inner_product:
-            order = self.__dict__.get("_inner_order") if found is None else None  # of a saved one
-            place = stream.xp, stream.device, stream.dtype
-            found = InnerProduct(self.inner_product, stream.m, *place, order=order)
-            self._inner_product = found
-        return found
-
-    def _check_same_inner(self, other: IncrementalSVD) -> None:
-        if not _inner.is_same(self.inner_product, other.inner_product):
-            raise ValueError("inner_product must agree for a merge, got two that differ.")
-
-    def _in_my_coordinates(self, other: IncrementalSVD, mine: ColumnStream) -> ColumnStream:
-        """Return the columns of another object, as the inner product of this one maps them."""
-        theirs = other._fitted()
-        here, there = self._inner(mine), other._inner(theirs)
-        if here is None or there is None or here.shares_coordinates(there):
-            return theirs
-        held, xp = theirs.flushed(), theirs.xp
-
-        def moved(columns: Array) -> Array:
-            return here.mapped(there.unmapped(columns))
-
-        if held.kept is not None:
-            basis = xp.matrix_transpose(moved(xp.matrix_transpose(held.kept.basis)))
-            held.kept = held.kept._replace(basis=basis)
-        if held.mean is not None and held.mean.value is not None:
-            held.mean = replace(held.mean, value=moved(held.mean.value[:, None])[:, 0])
-        return held
-
-    # ------------------------------------------------------------------------------- state
-
-    def __copy__(self) -> Self:
-        """Return a copy that goes on by itself."""
-        return copy.deepcopy(self)
-
-    def _get_state(self) -> State:
-        stream = self._stream_or_none()
-        params = self.get_params(deep=False)
-        params["rng"] = None
-        inner = None if stream is None else self._inner(stream)
-        params["inner_product"] = _inner.to_state(params["inner_product"])
-        return {
-            "params": params,
-            "features": self._features_to_state(),
-            "n_blocks": self.__dict__.get("_n_blocks", 0),
-            "stream": None if stream is None else stream.to_state(),
-            "inner_order": None if inner is None else inner.order,
-        }
-
-    @classmethod
-    def _from_state(cls, state: State, *, xp: Namespace, device: Device) -> Self:
-        params = dict(state["params"])
-        params["inner_product"] = _inner.from_state(params["inner_product"], xp, device)
-        found = cls(**params)
-        found._features_from_state(state["features"])
-        found._n_blocks = int(state["n_blocks"])
-        if state["stream"] is not None:
-            like = xp.empty((0,), device=device)
-            found._stream = ColumnStream.from_state(state["stream"], like=like)
-            found.__dict__["_inner_order"] = state.get("inner_order")
-        return found
