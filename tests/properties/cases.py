@@ -250,9 +250,9 @@ def svd_case(
 
 CASES = [
     svd_case("auto", n_oversamples=22, is_variant=False),
-    svd_case("truncated", "approximate", n_oversamples=10),
+    svd_case("truncated", "approximate", n_oversamples=10, buffer_size=24),
     svd_case("cholqr", "approximate", n_oversamples=4, method="cholqr", buffer_size=6),
-    svd_case("centred", n_oversamples=22, center=True),
+    svd_case("centred", n_oversamples=22, center=True, buffer_size=48),
     regression_case("block-srht"),
     regression_case("gaussian", sketch="gaussian", m=40, is_variant=True),
     regression_case("sparse-sign", sketch="sparse_sign", fit_intercept=True, is_variant=True),

@@ -120,8 +120,8 @@ def test_no_enclosure_is_violated() -> None:
 
 
 @pytest.mark.slow
-def test_no_enclosure_is_violated_in_ten_thousand_streams() -> None:
-    for seed in range(1000, 11_000):
+def test_no_enclosure_is_violated_in_thousands_of_streams() -> None:
+    for seed in range(1000, 5000):
         check(seed)
 
 
@@ -134,7 +134,7 @@ def test_the_basis_stays_orthonormal_over_many_single_columns(
     rng = np.random.default_rng(0)
     B = rng.standard_normal((100, 6 if is_deficient else 30))
     svd = IncrementalSVD(10, n_oversamples=0, method=method)
-    for _ in range(10):
+    for _ in range(3):
         C = B @ rng.standard_normal((B.shape[1], 10_000))
         for column in (C + 1e-3 * rng.standard_normal(C.shape) * (not is_deficient)).T:
             svd.append_columns(column)

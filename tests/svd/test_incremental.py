@@ -25,7 +25,8 @@ STABLE = ("qr", "cholqr")
 
 def streamed(A: Any, width: int = 17, **options: Any) -> IncrementalSVD:
     """Return an object that has taken in blocks of columns."""
-    svd = IncrementalSVD(**{"n_components": 8, "n_oversamples": 4, "compute_v": True, **options})
+    usual = {"n_components": 8, "n_oversamples": 4, "compute_v": True, "buffer_size": 24}
+    svd = IncrementalSVD(**{**usual, **options})
     for block in cut(A, width):
         svd.append_columns(block)
     return svd
@@ -157,12 +158,12 @@ def test_other_forms_of_columns_give_the_same(form: str, method: str) -> None:
     expected = streamed(A, 90, method=method).result()
     if form == "vectors":
         found = streamed(A, 90, method=method)
-        found = IncrementalSVD(8, n_oversamples=4, compute_v=True, method=method)
+        found = IncrementalSVD(8, n_oversamples=4, compute_v=True, method=method, buffer_size=24)
         for column in A.T:
             found.append_columns(column)
     else:
         given = aslinearoperator(A) if form == "operator" else sp.coo_array(A).asformat(form)
-        found = IncrementalSVD(8, n_oversamples=4, compute_v=True, method=method)
+        found = IncrementalSVD(8, n_oversamples=4, compute_v=True, method=method, buffer_size=24)
         found.append_columns(given)
     result = found.result()
     np.testing.assert_allclose(result.s, expected.s, rtol=1e-11)
@@ -301,8 +302,9 @@ def test_merging_leaves_the_other_alone_and_checks_it() -> None:
     first.merge(second)
     np.testing.assert_array_equal(second.result().s, before)
     assert first.n_samples_seen_ == 60
-    assert IncrementalSVD(8, n_oversamples=4, compute_v=True).merge(second).n_samples_seen_ == 30
-    assert second.merge(IncrementalSVD(8, n_oversamples=4, compute_v=True)).n_samples_seen_ == 30
+    empty = {"n_oversamples": 4, "compute_v": True, "buffer_size": 24}
+    assert IncrementalSVD(8, **empty).merge(second).n_samples_seen_ == 30
+    assert second.merge(IncrementalSVD(8, **empty)).n_samples_seen_ == 30
     with pytest.raises(TypeError, match="only objects of one class"):
         first.merge(A)
     with pytest.raises(ValueError, match="n_components must agree for a merge, got 8 and 7"):
@@ -735,3 +737,52 @@ def test_a_tree_meets_an_absolute_tolerance(is_list: bool) -> None:
         assert result.error_fro <= tol * (1 + 1e-12)
         best = next(k for k in range(len(s) + 1) if optimal(s, k) <= tol)
         assert result.rank <= best + 2
+
+
+@pytest.mark.parametrize("truncation", ["svd", "frequent-directions"])
+@pytest.mark.parametrize("method", METHODS)
+def test_errors_near_rounding_are_bounded_and_never_called_met(
+    method: str, truncation: str
+) -> None:
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        U, V = (np.linalg.qr(draw(rng, size, 2))[0] for size in (57, 3 + seed % 4))
+        A = (U * [1.0, 1e-8]) @ V.T
+        options = {"method": method, "truncation": truncation, "n_oversamples": 0}
+        result = IncrementalSVD(1, **options).append_columns(A).result()
+        left = A - result.U @ (result.U.T @ A)
+        assert np.linalg.norm(left, 2) <= result.error_spectral_bound
+        if truncation == "svd" and method in STABLE:
+            np.testing.assert_allclose(result.error_fro, np.linalg.norm(left), rtol=1e-6)
+        if result.error_kind == "bound":
+            assert np.linalg.norm(left) <= result.error_fro
+        if truncation == "svd":
+            with pytest.warns(AccuracyWarning):
+                tight = IncrementalSVD(1, tol=1e-9, **options).append_columns(A).result()
+            assert tight.status == "max_rank"
+
+
+@pytest.mark.parametrize("method", ["auto", "cholqr", "qr"])
+@pytest.mark.parametrize("tol", [1e-8, 1e-12, 0.0])
+def test_a_tolerance_near_rounding_is_met_where_the_rank_is_low(method: str, tol: float) -> None:
+    rng = np.random.default_rng(37)
+    A = draw(rng, 100, 30) @ draw(rng, 30, 600)
+    for given in (A, sp.csc_array(A)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            result = IncrementalSVD(tol=tol, method=method).append_columns(given).result()
+        assert (result.rank, result.status) == (30, "converged")
+        assert result.error_fro <= 1e-13 * np.linalg.norm(A)
+
+
+def test_the_norm_is_known_as_long_as_columns_and_rows_are_appended() -> None:
+    rng = np.random.default_rng(38)
+    A, B, C = draw(rng, 40, 90), draw(rng, 5, 90), draw(rng, 45, 30)
+    svd = IncrementalSVD(6, compute_v=True, buffer_size=20).append_columns(A).append_rows(B)
+    norm = np.hypot(np.linalg.norm(A), np.linalg.norm(B))
+    np.testing.assert_allclose(svd.result().norm_fro, norm, rtol=1e-13)
+    norm = np.hypot(norm, np.linalg.norm(C))
+    np.testing.assert_allclose(svd.append_columns(C).result().norm_fro, norm, rtol=1e-13)
+    whole = IncrementalSVD(40, compute_v=True, method="qr").append_columns(A).remove_columns([3, 5])
+    left = np.delete(A, [3, 5], axis=1)
+    np.testing.assert_allclose(whole.result().norm_fro, np.linalg.norm(left), rtol=1e-12)

@@ -16,11 +16,24 @@ import math
 import operator
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from linalgkit._core.array import Array, Namespace, is_sparse, library_of, namespace_of
+from linalgkit._core.array import (
+    LIBRARIES,
+    Array,
+    Device,
+    DType,
+    Namespace,
+    dtype_name,
+    is_complex_dtype,
+    is_dask,
+    is_sparse,
+    library_name,
+    library_of,
+    namespace_of,
+)
 
 _SHOWN = 80
 
@@ -314,7 +327,14 @@ def _check_shape(
         )
 
 
-def check_finite_block(block: Any, block_index: int | None = None, *, name: str = "X") -> None:
+def check_finite_block(
+    block: Any,
+    block_index: int | None = None,
+    *,
+    name: str = "X",
+    unit: str = "row",
+    first: int = 0,
+) -> None:
     """Refuse a block that holds NaN or infinity, naming the block and its first bad row.
 
     The check is one sum, hence one read of the block, no temporary and one synchronisation;
@@ -328,6 +348,10 @@ def check_finite_block(block: Any, block_index: int | None = None, *, name: str 
         The block's number in the stream, counted from 0; left out of the message if None.
     name : str, default "X"
         The argument's name, for the message.
+    unit : str, default "row"
+        What the caller calls a row of the block: ``"column"`` for one that lies transposed.
+    first : int, default 0
+        The caller's number of the first row.
 
     Raises
     ------
@@ -341,11 +365,12 @@ def check_finite_block(block: Any, block_index: int | None = None, *, name: str 
     if _all_finite(values, xp):
         return
     where = "" if block_index is None else f"block {block_index}, "
-    unit = "entry" if block.ndim == 1 else "row"
+    unit = "entry" if block.ndim == 1 else unit
+    place = first + (first_bad_row(block) or 0)
     raise ValueError(
-        f"{name} must not contain NaN or infinity, got one in {where}{unit} {first_bad_row(block)} "
-        f"(counted from 0). Remove or impute such {'entries' if unit == 'entry' else 'rows'} and "
-        "call again; nothing has been changed."
+        f"{name} must not contain NaN or infinity, got one in {where}{unit} {place} (counted from "
+        f"0). Remove or impute such {'entries' if unit == 'entry' else f'{unit}s'} and call again; "
+        "nothing has been changed."
     )
 
 
@@ -383,6 +408,59 @@ def _stored_values(block: Any) -> Array:
         return block
     stored = block if block.format in ("csr", "csc", "coo", "bsr", "dia") else block.tocoo()
     return stored.data
+
+
+def is_in_memory(X: object) -> bool:
+    """Tell whether `X` is one table in memory, and not a store or an iterable of blocks.
+
+    A list is a table unless one of its items is a block by itself: an array, a store, a dataframe.
+    """
+    if isinstance(X, (list, tuple)):
+        return not any(_is_block(item) for item in X)
+    if is_sparse(X) or hasattr(X, "to_numpy"):
+        return True
+    return hasattr(X, "shape") and library_of(X) in LIBRARIES  # not so a torch DataLoader
+
+
+def _is_block(item: object) -> bool:
+    return is_sparse(item) or (hasattr(item, "shape") and len(item.shape) > 0)
+
+
+def refuse_dask(name: str, X: object, way_out: str = "Call compute() first.") -> None:
+    """Raise a TypeError for a dask array, which is no array in memory."""
+    if is_dask(X):
+        raise TypeError(f"{name} must lie in memory, got a dask array. {way_out}")
+
+
+class Place(Protocol):
+    """Library, device and dtype of a stream."""
+
+    @property
+    def xp(self) -> Namespace:
+        """Namespace."""
+
+    @property
+    def device(self) -> Device:
+        """Device."""
+
+    @property
+    def dtype(self) -> DType:
+        """Working dtype."""
+
+
+def check_same_place(block: Any, stream: Place, name: str = "X") -> None:
+    """Refuse rows of another library or device than a stream's, and complex ones beside real."""
+    xp, where = namespace_of(block)
+    if library_name(xp) != library_name(stream.xp) or where != stream.device:
+        raise TypeError(
+            f"{name} must be of {library_name(stream.xp)} on {stream.device} as the stream was, "
+            f"got {library_name(xp)} on {where}. Convert it first."
+        )
+    if is_complex_dtype(xp, block.dtype) and not is_complex_dtype(xp, stream.dtype):
+        raise TypeError(
+            f"{name} must be real as the stream was, got {dtype_name(xp, block.dtype)}. "
+            "Transform the real and the imaginary part by themselves."
+        )
 
 
 def require_fitted(obj: object, fitted: bool, call: str = "fit or partial_fit") -> None:

@@ -54,6 +54,8 @@ class Account:
         The largest square of a singular value that there ever was.
     is_squared : bool
         Whether singular values ever came from a Gram matrix.
+    whole : float or None
+        Sum of the squares of all that was appended; None once it has been changed since.
     """
 
     energy: float = 0.0
@@ -70,6 +72,7 @@ class Account:
     steps: int = 0
     top: float = 0.0
     is_squared: bool = False
+    whole: float | None = 0.0
 
     @property
     def is_exact(self) -> bool:
@@ -78,7 +81,8 @@ class Account:
 
     def taken_in(self, energy: float) -> Account:
         """Return the account after new columns or rows of a given squared norm."""
-        return replace(self, energy=self.energy + energy)
+        whole = None if self.whole is None else self.whole + energy
+        return replace(self, energy=self.energy + energy, whole=whole)
 
     def truncated(self, squares: Sequence[float], cap: int) -> Account:
         """Return the account after a step that discarded singular values.
@@ -115,8 +119,14 @@ class Account:
         )
 
     def new_energy(self, energy: float) -> Account:
-        """Return the account of a matrix whose part known exactly was replaced."""
-        return replace(self, energy=energy)
+        """Return the account of a matrix that has become another one, of this squared norm."""
+        is_all = self.lost == 0.0 == self.before_fro
+        return replace(self, energy=energy, whole=energy if is_all else None)
+
+    @property
+    def norm_square(self) -> float:
+        """``||A||_F^2``, or that of the matrix changes were made to where it is not known."""
+        return self.energy if self.whole is None else self.whole
 
     def leaf(self, lost: float, delta: float, count: int = 1) -> Account:
         """Return the account after new columns were projected on `count` vectors."""
@@ -135,6 +145,7 @@ class Account:
         return replace(
             self,
             energy=f * self.energy,
+            whole=None if self.whole is None else f * self.whole,
             lost=f * self.lost,
             delta=f * self.delta,
             rough_lost=f * self.rough_lost,
@@ -153,6 +164,7 @@ class Account:
         return replace(
             self,
             energy=ldexp_float(self.energy, square),
+            whole=None if self.whole is None else ldexp_float(self.whole, square),
             lost=ldexp_float(self.lost, square),
             delta=ldexp_float(self.delta, square),
             rough_lost=ldexp_float(self.rough_lost, square),
@@ -168,8 +180,10 @@ class Account:
     def merged(self, other: Account) -> Account:
         """Return the account of two matrices side by side."""
         pairs = itertools.zip_longest(self.largest, other.largest, fillvalue=0.0)
+        is_known = self.whole is not None and other.whole is not None
         return Account(
             energy=self.energy + other.energy,
+            whole=(self.whole or 0.0) + (other.whole or 0.0) if is_known else None,
             lost=self.lost + other.lost,
             delta=self.delta + other.delta,
             largest=tuple(a + b for a, b in pairs),
@@ -204,6 +218,7 @@ class Account:
             steps=self.steps + 1,
             top=self.top,
             is_squared=self.is_squared,
+            whole=self.whole,
         )
 
     def seen(self, square: float, *, is_squared: bool) -> Account:
@@ -266,11 +281,16 @@ class Enclosure:
         """Return ``||A - A^_r||_F``, or a bound on it where runs have ended."""
         return math.sqrt(self.missing(r)) + self.account.before_fro
 
+    def error_bound(self, r: int) -> float:
+        """Return a bound on the same error, rounding included."""
+        square = self.missing(r) + self.square_slack
+        return math.sqrt(square) + self.account.before_fro + self.slack
+
     def spectral_bound(self, r: int) -> float:
         """Return a bound on ``||A - A^_r||_2``."""
         square = self.account.delta + self.square(r) + self.square_slack
-        bound = math.sqrt(square) + self.account.before_spectral
-        return min(bound, self.error(r)) + self.slack
+        bound = math.sqrt(square) + self.account.before_spectral + self.slack
+        return min(bound, self.error_bound(r))
 
     def sigma_bounds(self, r: int) -> tuple[list[float], list[float]]:
         """Return lower and upper ends for the `r` largest singular values."""

@@ -82,8 +82,8 @@ class Changes(StreamHolder):
 
         Parameters
         ----------
-        idx : int or sequence of int
-            Their numbers, from 0.
+        idx : int, sequence of int, or mask (n,)
+            Their numbers, from 0, or a boolean for each column, true for those that go.
 
         Returns
         -------
@@ -105,8 +105,8 @@ class Changes(StreamHolder):
 
         Parameters
         ----------
-        idx : int or sequence of int
-            Numbers of the columns that go, from 0.
+        idx : int, sequence of int, or mask (n,)
+            Numbers of the columns that go, from 0, or a boolean for each column.
         A : array (m, c)
             Those that come, in the same order.
 

@@ -35,7 +35,7 @@ class StreamHolder(TransformerMixin, Stateful):
     inner_product: Any
     rng: Any
     _share = 1.0  # of the square of an absolute tolerance, for parts of a tree
-    _answered: SVDResult | None
+    _answers: list[SVDResult]  # the last one, until something changes
     _stream: ColumnStream | None
     _inner_product: InnerProduct | None
 
@@ -71,16 +71,26 @@ class StreamHolder(TransformerMixin, Stateful):
 
     def _take(self, stream: ColumnStream, features: Features | None) -> None:
         self._stream = stream
-        self._answered, self._is_broken = None, False
+        self._answers, self._is_broken = [], False
         if features is not None:
             self._set_features(features)
 
-    def _push(self, rows: Any, features: Features | None) -> None:
-        """Take in columns that lie as rows (b, m), or nothing if they are refused."""
-        with undone_on_error(self.rng):
-            self._push_checked(rows, features)
+    def _push(self, rows: Any, features: Features | None, first: int = 0) -> None:
+        """Take in columns that lie as rows (b, m), or nothing if they are refused.
 
-    def _push_checked(self, rows: Any, features: Features | None) -> None:
+        Parameters
+        ----------
+        rows : array or CSR matrix (b, m)
+            The columns.
+        features : Features, optional
+            Names of the rows of the matrix; None for columns that came as columns.
+        first : int
+            Number of the first of these columns within the block that the caller gave.
+        """
+        with undone_on_error(self.rng):
+            self._push_checked(rows, features, first)
+
+    def _push_checked(self, rows: Any, features: Features | None, first: int) -> None:
         stream = self._stream_or_none()
         if stream is None:
             stream = self._started(rows)
@@ -89,12 +99,13 @@ class StreamHolder(TransformerMixin, Stateful):
                 f"A must have {stream.m} rows as the columns before, got {rows.shape[1]}."
             )
         rows = in_dtype(rows, stream)
-        n_blocks = self.__dict__.get("_n_blocks", 0)
-        check_finite_block(rows, n_blocks, name="A" if features is None else "X")
+        n_blocks = self.__dict__.get("_n_blocks", 0) - (first > 0)
+        name, unit = ("A", "column") if features is None else ("X", "row")
+        check_finite_block(rows, n_blocks, name=name, unit=unit, first=first)
         inner = self._inner(stream)
         if inner is not None:
             rows = inner.mapped_rows(rows)
-        self._answered, self._is_broken = None, True
+        self._answers, self._is_broken = [], True
         stream.push(rows)  # all that can be refused has been
         self._stream, self._n_blocks, self._is_broken = stream, n_blocks + 1, False
         self._first_inner: Any = self.inner_product
@@ -172,6 +183,11 @@ class StreamHolder(TransformerMixin, Stateful):
         """Return a copy that goes on by itself."""
         return copy.deepcopy(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return everything but the answer, which is made again when it is asked for."""
+        kept = super().__getstate__()
+        return {**kept, "_answers": []} if "_answers" in kept else kept
+
     def _get_state(self) -> State:
         stream = self._stream_or_none()
         params = self.get_params(deep=False)
@@ -196,6 +212,7 @@ class StreamHolder(TransformerMixin, Stateful):
         if state["stream"] is not None:
             like = xp.empty((0,), device=device)
             found._stream = ColumnStream.from_state(state["stream"], like=like)
+            found._answers = []
             found.__dict__["_inner_order"] = state.get("inner_order")
             found._first_inner = found.inner_product
         return found

@@ -14,7 +14,8 @@ triplets stays, and an exact account of the rest::
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any, Self
 
@@ -22,21 +23,24 @@ from linalgkit._core.array import (
     Array,
     array_namespace,
     is_sparse,
-    namespace_of,
     to_numpy,
 )
 from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import Features, as_array, joint_features
+from linalgkit._core.random import undone_on_error
 from linalgkit._core.sparse import as_csr
 from linalgkit._core.state import check_mergeable
 from linalgkit._core.streams import row_blocks
-from linalgkit._core.validation import check_array_2d
+from linalgkit._core.validation import (
+    check_array_2d,
+    check_finite_block,
+    check_same_place,
+    is_in_memory,
+    refuse_dask,
+)
 from linalgkit.svd._changes import Changes
 from linalgkit.svd._columns import conj
-from linalgkit.svd._inputs import (
-    is_source,
-    transposed_pieces,
-)
+from linalgkit.svd._inputs import in_joint_dtype, is_stored, samples, transposed_pieces
 from linalgkit.svd._options import SVDOptions
 from linalgkit.svd._result import SVDResult, answer
 
@@ -67,9 +71,9 @@ class IncrementalSVD(Changes):
         Whether singular values beyond those kept are dropped, or the square of the first one is
         subtracted from all: no direction is lost then for being small in every block.
     buffer_size : int, optional
-        Columns that are collected for a step; twice the triplets kept by default, at least 16.
-        Sparse ones wait until their entries take as much room as what is kept, ``m / 4`` of them
-        at most.
+        Columns that are collected for a step; twice the triplets kept by default, at least 16, and
+        up to 1024 of them while those fit into half a megabyte. Sparse ones wait until their
+        entries take as much room as what is kept, ``m / 4`` of them at most.
     forgetting : float, default 1.0
         Factor in (0, 1] by which a column fades with every later one.
     center : bool, default False
@@ -96,6 +100,19 @@ class IncrementalSVD(Changes):
         ``U^H``: principal axes for rows that are samples.
     singular_values_ : array (k,)
         Singular values of the answer.
+    n_components_ : int
+        Triplets of the answer.
+    explained_variance_ : array (k,)
+        ``s^2 / (n - 1)``: with ``center=True`` the variances along the components, else mean
+        squares about zero. With `forgetting` the place of ``n - 1`` is taken by
+        ``W - sum w^2 / W`` for the weights ``w`` of the squares and their sum ``W``.
+    explained_variance_ratio_ : array (k,)
+        ``s^2 / ||A||_F^2``: their shares of the whole variance, without `center` of the sum of all
+        squares.
+    noise_variance_ : float
+        ``error_fro^2`` over ``n - 1`` and the ``min(m, n) - k`` directions that are left, as in
+        probabilistic principal component analysis, for which `center` is needed; 0 where none is
+        left, an upper bound where `error_kind` is ``"bound"``.
     mean_ : array (m,) or None
         Mean of the samples, with ``center=True``.
     n_samples_seen_ : int
@@ -128,7 +145,8 @@ class IncrementalSVD(Changes):
     vectors from a Krylov space; the account stays exact, and the 2-norm of what is left, which is
     part of ``delta``, is bounded by a random test that fails with a probability of 1e-14.
 
-    Storage in words: ``m (2 l + b)`` for `b` columns that wait; ``4 m l`` for sparse ones.
+    Storage in words: ``m (2 l + b)`` for `b` columns that wait and half a million beside them;
+    ``4 m l`` for sparse ones.
     `compute_v` takes up to ``n l (1 + l / b)`` more.
 
     References
@@ -210,9 +228,11 @@ class IncrementalSVD(Changes):
         stream = self._stream_or_none()
         many = hasattr(A, "matmat") and not is_sparse(A)  # pieces, of which a later one may fail
         before = stream.duplicate() if many and stream is not None else None
+        first = 0
         try:
             for rows in transposed_pieces(A, self._columns_at_a_time):
-                self._push(rows, None)
+                self._push(rows, None, first)
+                first += int(rows.shape[0])
         except (TypeError, ValueError):
             if many and stream is not None and not self.__dict__.get("_is_broken"):
                 self._stream = before
@@ -236,11 +256,10 @@ class IncrementalSVD(Changes):
         IncrementalSVD
             The object itself. After an error it is as it was before the call.
         """
+        refuse_dask("X", X, "Pass it to fit, which reads it block by block, or call compute().")
         block, features = self._check_features(X, reset=self._stream_or_none() is None, min_rows=0)
-        xp, _ = namespace_of(block.data if is_sparse(block) else block)
-        rows = as_csr(block).conj() if is_sparse(block) else conj(block, xp)
-        if rows.shape[0]:
-            self._push(rows, features)
+        if block.shape[0]:
+            self._push(samples(block), features)
         return self
 
     def fit(self, X: Any, y: object = None) -> Self:
@@ -249,7 +268,7 @@ class IncrementalSVD(Changes):
         Parameters
         ----------
         X : array (n, features), memmap, zarr or h5py array, sparse matrix, dask.array, or iterable
-            Samples, or an iterable of blocks of them.
+            Samples, or a list or other iterable of blocks of them. A one-pass iterator is used up.
         y : ignored
             Present for scikit-learn.
 
@@ -259,22 +278,29 @@ class IncrementalSVD(Changes):
             The object itself. After an error it is as it was before the call.
         """
         fresh = type(self)(**self.get_params(deep=False))
-        in_memory = isinstance(X, (list, tuple)) or hasattr(X, "to_numpy") or is_sparse(X)
-        blocks = iter([X]) if in_memory or not is_source(X) else row_blocks(X)
         first: Features | None = None
-        for block in blocks:
-            checked, features = fresh._check_features(block, reset=first is None, min_rows=0)
-            first = features if first is None else first
-            if checked.shape[0] == 0 and first is features:
-                fresh._check_features(block, reset=True)
-            fresh._set_features(first)
-            fresh.partial_fit(block)
-        if fresh._stream_or_none() is None:
-            raise ValueError("X must have at least one row, got a source without rows.")
+        with undone_on_error(self.rng):
+            for block, features in self._blocks(X):
+                first = features if first is None else first
+                fresh._push(samples(block), features)
+        if first is None:
+            raise ValueError(
+                "X must have at least one row, got a source without rows. Iterators can be read "
+                "only once: make a new one."
+            )
         self._take(fresh._fitted(), first)
+        self._n_blocks = fresh._n_blocks
         self._inner_product = fresh.__dict__.get("_inner_product")
         self._first_inner = self.inner_product
         return self
+
+    def _blocks(self, X: Any) -> Iterator[tuple[Any, Features]]:
+        """Yield blocks of a source of samples, each with its columns."""
+        if is_in_memory(X):
+            yield self._check_features(X, reset=True)
+            return
+        for block in row_blocks(X):
+            yield self._check_features(block, reset=True)
 
     def flush(self) -> Self:
         """Take in the columns that wait for a step; the answer is the same with or without.
@@ -374,13 +400,11 @@ class IncrementalSVD(Changes):
             Triplets and what is certain about them.
         """
         stream = self._fitted()
-        kept: SVDResult | None = self.__dict__.get("_answered")
-        if kept is None:
-            kept = answer(stream)
+        if not self._answers:  # looking at the answer leaves the attributes as they are
+            found = answer(stream)
             inner = self._inner(stream)
-            kept = kept if inner is None else inner.restored(kept)
-            self._answered: SVDResult | None = kept
-        return kept
+            self._answers.append(found if inner is None else inner.restored(found))
+        return self._answers[0]
 
     @property
     def components_(self) -> Array:
@@ -393,6 +417,41 @@ class IncrementalSVD(Changes):
     def singular_values_(self) -> Array:
         """Singular values of the answer."""
         return self.result().s
+
+    @property
+    def n_components_(self) -> int:
+        """Triplets of the answer."""
+        return self.result().rank
+
+    @property
+    def explained_variance_(self) -> Array:
+        """Squares of the singular values over the degrees of freedom."""
+        return (self.singular_values_ / math.sqrt(self._freedom())) ** 2
+
+    @property
+    def explained_variance_ratio_(self) -> Array:
+        """Squares of the singular values as shares of ``||A||_F^2``, 0 for a matrix of zeros."""
+        found = self.result()
+        return (found.s / (found.norm_fro if found.norm_fro > 0.0 else 1.0)) ** 2
+
+    @property
+    def noise_variance_(self) -> float:
+        """Variance in each direction beyond the components, on average."""
+        found = self.result()
+        beyond = min(self.n_features_in_, self.n_samples_seen_) - found.rank
+        if beyond <= 0:
+            return 0.0
+        root = found.error_fro / math.sqrt(self._freedom()) / math.sqrt(beyond)
+        return root * root
+
+    def _freedom(self) -> float:
+        """Return ``W - sum w^2 / W`` for the weights `w` of the columns, ``n - 1`` if all are 1."""
+        n, square = self.n_samples_seen_, self._options().forgetting ** 2
+        if square == 1.0:
+            return float(max(1, n - 1))
+        total = (1.0 - square**n) / (1.0 - square)
+        squares = (1.0 - square ** (2 * n)) / (1.0 - square * square)
+        return total - squares / total if n > 1 else 1.0
 
     @property
     def mean_(self) -> Array | None:
@@ -419,22 +478,34 @@ class IncrementalSVD(Changes):
 
         Parameters
         ----------
-        X : array (rows, m) or sparse container
-            Samples.
+        X : array (rows, m), sparse container, memmap, zarr or h5py array, dask.array
+            Samples, of the library that came in; those of files are read block by block.
 
         Returns
         -------
         array (rows, rank)
             Their coordinates; in an inner product, ``(X - mean) W U``.
         """
-        self._fitted()
+        stream = self._fitted()
+        axes, mean = self._axes(), self.mean_
+        blocks = row_blocks(X) if is_stored(X) else iter([X])
+        parts = [self._coordinates(block, axes, mean) for block in blocks]
+        if not parts:
+            raise ValueError(f"X must have at least one row, got shape {tuple(X.shape)}.")
+        return self._wrap_output(parts[0] if len(parts) == 1 else stream.xp.concat(parts), X)
+
+    def _coordinates(self, X: Any, axes: Array, mean: Array | None) -> Array:
+        """Return coordinates of samples in memory, after checking them."""
+        stream = self._fitted()
         block, _ = self._check_features(X, reset=False)
-        U, mean = self._axes(), self.mean_
-        xp = array_namespace(U)
-        coordinates = block @ U if is_sparse(block) else xp.astype(block, U.dtype) @ U
-        if mean is not None:
-            coordinates = coordinates - mean[None, :] @ U
-        return self._wrap_output(coordinates, X)
+        check_same_place(block, stream)
+        check_finite_block(block)
+        block = as_csr(block) if is_sparse(block) else block
+        block, V = in_joint_dtype(block, axes, stream.xp)
+        coordinates = block @ V
+        if mean is None:
+            return coordinates
+        return coordinates - stream.xp.astype(mean, V.dtype, copy=False)[None, :] @ V
 
     def inverse_transform(self, Z: Array) -> Array:
         """Return samples ``Z U^H + mean`` from coordinates.
@@ -451,10 +522,12 @@ class IncrementalSVD(Changes):
         """
         result, mean = self.result(), self.mean_
         Z, xp = check_array_2d(
-            "Z", as_array(Z), n_columns=result.rank, why="as there are components"
+            "Z", as_array(Z, "Z"), n_columns=result.rank, why="as there are components"
         )
-        samples = xp.astype(Z, result.U.dtype) @ conj(xp.matrix_transpose(result.U), xp)
-        return samples if mean is None else samples + mean[None, :]
+        check_same_place(Z, self._fitted(), "Z")
+        Z, U = in_joint_dtype(Z, result.U, xp)
+        rows = Z @ conj(xp.matrix_transpose(U), xp)
+        return rows if mean is None else rows + xp.astype(mean, U.dtype, copy=False)[None, :]
 
     def to_linear_operator(self) -> Any:
         """Return ``U diag(s) Vh`` as an operator; needs ``compute_v=True``.

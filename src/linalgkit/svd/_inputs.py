@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from linalgkit._core.array import (
@@ -15,6 +15,7 @@ from linalgkit._core.array import (
     is_dask,
     is_sparse,
     library_name,
+    numpy_namespace,
     to_numpy,
     working_dtype,
 )
@@ -23,9 +24,12 @@ from linalgkit._core.operators import as_operator
 from linalgkit._core.row_buffer import block_kind, check_same_kind
 from linalgkit._core.scaling import ldexp, max_abs, scale_exponent
 from linalgkit._core.sparse import as_csr
-from linalgkit._core.validation import check_array_2d
+from linalgkit._core.validation import check_array_2d, refuse_dask
 from linalgkit.svd import _updates
+from linalgkit.svd._columns import conj
 from linalgkit.svd._stream import ColumnStream
+
+_HOST = numpy_namespace()
 
 
 def add_product(stream: ColumnStream, X: Array, Y: Array) -> None:
@@ -37,13 +41,33 @@ def add_product(stream: ColumnStream, X: Array, Y: Array) -> None:
     _updates.update(stream, ldexp(X, sum(exponents) - stream.exponent, xp), Y)
 
 
-def is_source(X: Any) -> bool:
-    """Tell whether `X` is read in blocks: files, dask arrays, iterables of blocks."""
-    return is_dask(X) or hasattr(X, "chunks") or not hasattr(X, "shape")
+def is_stored(X: Any) -> bool:
+    """Tell whether `X` is a table that has to be read: of a file, or a dask array."""
+    return is_dask(X) or (hasattr(X, "chunks") and hasattr(X, "shape"))
+
+
+def samples(X: Any) -> Any:
+    """Return rows that are samples as columns of the matrix, still lying as rows."""
+    if is_sparse(X):
+        return as_csr(X).conj()
+    return conj(X, array_namespace(X))
+
+
+def in_joint_dtype(X: Any, V: Array, xp: Namespace) -> tuple[Any, Array]:
+    """Return rows, dense or CSR, and vectors in the wider of their dtypes."""
+    dtype = V.dtype
+    if xp.isdtype(X.dtype, ("real floating", "complex floating")):
+        dtype = xp.result_type(X.dtype, dtype)
+    X = X.astype(dtype) if is_sparse(X) else xp.astype(X, dtype, copy=False)
+    return X, xp.astype(V, dtype, copy=False)
 
 
 def transposed_pieces(A: Any, step: Callable[[], int]) -> Iterator[Any]:
     """Yield columns as rows (b, m): arrays and sparse matrices whole, operators in pieces."""
+    refuse_dask(
+        "A", A, "Call compute() on it, or on its blocks one by one; fit reads one whose rows are "
+        "samples block by block.",
+    )
     if is_sparse(A):
         A, _ = check_array_2d("A", A, allow_sparse=True, min_columns=0)
         if A.shape[1]:
@@ -72,18 +96,45 @@ def _operator_pieces(A: Any, step: int) -> Iterator[Any]:
 
 
 def checked_places(idx: Any, n: int) -> list[int]:
-    """Return column numbers that are in range and differ."""
-    values = [idx] if isinstance(idx, int) else idx
-    values = list(values) if isinstance(values, range) else as_array(values, "idx")
-    values = values if isinstance(values, list) else to_numpy(values).reshape(-1).tolist()
+    """Return column numbers that are in range and differ, from numbers or a mask of length `n`."""
+    if isinstance(idx, range):
+        values = list(idx)
+    else:
+        table = _as_numbers(idx)
+        values = table.reshape(-1).tolist()
+        flags = [isinstance(value, (bool, _HOST.bool)) for value in values]
+        if any(flags) or table.dtype.kind == "b":
+            return _places_of_mask(values, all(flags), tuple(table.shape), n)
     places = []
     for value in values:
-        if value != math.floor(value) or not 0 <= value < n:
+        if isinstance(value, (str, bytes, complex)) or not hasattr(value, "__float__"):
+            raise TypeError(f"idx must hold numbers or be a mask, got {value!r}.")
+        if not 0 <= value < n or value != math.floor(value):
             raise ValueError(f"idx must hold numbers from 0 to {n - 1}, got {value}.")
         places.append(int(value))
     if len(set(places)) != len(places):
         raise ValueError("idx must hold every number once, got one twice.")
     return places
+
+
+def _as_numbers(idx: Any) -> Any:
+    """Return numbers of columns on the host; a list keeps booleans apart from numbers."""
+    if isinstance(idx, (int, list, tuple)):
+        return _HOST.asarray(idx, dtype=object)
+    return to_numpy(as_array(idx, "idx"))
+
+
+def _places_of_mask(
+    values: Sequence[bool], is_mask: bool, shape: tuple[int, ...], n: int
+) -> list[int]:
+    """Return where a mask is true."""
+    if not is_mask:
+        raise ValueError("idx must hold numbers, or be a mask of booleans alone, got both in one.")
+    if shape != (n,):
+        raise ValueError(
+            f"idx must have shape ({n},) as a mask, one boolean for each column, got {shape}."
+        )
+    return [place for place, value in enumerate(values) if value]
 
 
 def in_dtype(rows: Any, stream: ColumnStream) -> Any:

@@ -14,7 +14,10 @@ from linalgkit.svd._steps import Truncation
 METHODS = ("auto", "qr", "cholqr", "gram")
 TRUNCATIONS = ("svd", "frequent-directions")
 TOL_MODES = ("relative", "absolute")
+_RESOLVED = 64.0  # roots of the roundoff: smaller shares are not read from squares
 _LEAST_BUFFER = 16
+_MOST_BUFFER = 1024
+_ENTRIES = 1 << 16  # of the columns that wait at least, where there is room for so many
 _A_STEP = 0.1  # of what is left of an absolute tolerance may be spent at once
 _SPENT = 0.5  # of the square of the tolerance, while columns still come
 
@@ -102,6 +105,15 @@ class SVDOptions:
             return self.buffer_size
         return max(_LEAST_BUFFER, 2 * ((self.n_components or 0) + self.n_oversamples))
 
+    def columns_of(self, m: int) -> int:
+        """Return how many columns a step takes in of a matrix with `m` rows.
+
+        Short ones wait until they take half a megabyte: it is the number of steps that counts.
+        """
+        if self.buffer_size is not None:
+            return self.buffer_size
+        return max(self.step_columns, min(_MOST_BUFFER, _ENTRIES // m))
+
     def buffer_of(self, m: int, *, sparse: bool) -> RowBuffer:
         """Return an empty buffer for columns of a matrix with `m` rows.
 
@@ -109,8 +121,8 @@ class SVDOptions:
         vectors over them would.
         """
         if not sparse or self.buffer_size is not None or not self.has_leaves:
-            return RowBuffer(self.step_columns)
-        least, entries = self.step_columns, m * self.capacity(m) // 2
+            return RowBuffer(self.columns_of(m))
+        least, entries = self.columns_of(m), m * self.capacity(m) // 2
         return RowBuffer(max(least, m // 4), least_rows=least, entries=entries)
 
     @property
@@ -136,6 +148,14 @@ class SVDOptions:
             return self.tol * self.tol * energy
         tol = math.ldexp(self.tol, -exponent) if abs(exponent) < 2000 else 0.0
         return tol * tol
+
+    def is_beyond_squares(self, energy: float, exponent: int, roundoff: float) -> bool:
+        """Tell whether squares do not resolve the error that is allowed, and others may be used."""
+        if self.method != "auto" or self.tol is None:
+            return False
+        energy = 1.0 if self.tol_mode == "relative" and energy == 0.0 else energy
+        allowed = self.allowed(energy, exponent)
+        return energy > 0.0 and allowed is not None and allowed <= _RESOLVED**2 * roundoff * energy
 
     def truncation_of(self, m: int, lost: float, allowed: float | None, floor: float) -> Truncation:
         """Return the rule of a step: capacity, tolerance and what counts as rounding error."""
@@ -164,4 +184,4 @@ def is_well_resolved(s: Array, dtype: Any, xp: Namespace) -> bool:
     """Tell whether squares resolve the kept singular values: one synchronisation."""
     if int(s.shape[0]) == 0:
         return True
-    return bool(s[-1] > 64.0 * math.sqrt(eps(xp, dtype)) * s[0])
+    return bool(s[-1] > _RESOLVED * math.sqrt(eps(xp, dtype)) * s[0])

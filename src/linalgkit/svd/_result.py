@@ -28,7 +28,7 @@ from linalgkit._core.scaling import ldexp, ldexp_float
 from linalgkit._core.validation import AccuracyWarning, check_int
 from linalgkit.svd import _rotations
 from linalgkit.svd._account import Enclosure
-from linalgkit.svd._options import SVDOptions, least_rank
+from linalgkit.svd._options import least_rank
 from linalgkit.svd._steps import decomposed, host
 from linalgkit.svd._stream import ColumnStream
 
@@ -56,7 +56,8 @@ class SVDResult:
         ``||A||_F`` (weighted by `forgetting`, less the mean with `center`). After updates, where
         the norm is no longer known, that of the matrix they were made to.
     error_fro : float
-        ``||A - U diag(s) Vh||_F``.
+        ``||A - U diag(s) Vh||_F``, to rounding: of 1e-15 of the norm, or of 1e-8 and less with
+        ``"gram"``, whose squares are known to some roundoffs of the largest.
     error_kind : str
         ``"exact"``: `error_fro` is that norm, whatever was discarded when. ``"bound"``: it is an
         upper bound, after low-rank updates, removals, columns and rows in turns; with Frequent
@@ -166,18 +167,20 @@ def answer(stream: ColumnStream, *, stacklevel: int = 3) -> SVDResult:
     assert held.kept is not None
     U, s, rotation = decomposed(held.kept, xp)
     squares = [value * value for value in host(s)]
-    rank, status = _rank(held, squares)
     enclosure = enclosure_of(held, squares)
+    rank, status = _rank(held, squares, enclosure.square_slack)
     V = None
     if held.node is not None:
         V = (_rotations.rows_of(held.node, xp) @ rotation)[:, :rank]
     U, V = signed(U[:, :rank], V, xp)
     exponent = held.exponent
-    error = ldexp_float(enclosure.error(rank), exponent)
+    is_exact = held.account.is_exact
+    error = enclosure.error(rank) if is_exact else enclosure.error_bound(rank)
+    error = ldexp_float(error, exponent)
     if status == "max_rank":
         warnings.warn(
             f"the error {error:.3g} is above the tolerance with n_components="
-            f"{options.n_components}. {_way_out(options)}",
+            f"{options.n_components}. {_way_out(held)}",
             AccuracyWarning,
             stacklevel=stacklevel,
         )
@@ -187,9 +190,9 @@ def answer(stream: ColumnStream, *, stacklevel: int = 3) -> SVDResult:
         s=ldexp(xp.asarray(xp.astype(s[:rank], real), copy=True), exponent, xp),
         Vh=None if V is None else adjoint(xp.astype(V, held.dtype, copy=False), xp),
         rank=rank,
-        norm_fro=ldexp_float(math.sqrt(held.account.energy), exponent),
+        norm_fro=ldexp_float(math.sqrt(held.account.norm_square), exponent),
         error_fro=error,
-        error_kind="exact" if held.account.is_exact else "bound",
+        error_kind="exact" if is_exact else "bound",
         error_spectral_bound=ldexp_float(enclosure.spectral_bound(rank), exponent),
         n_columns=held.n_columns,
         status=status,
@@ -198,22 +201,25 @@ def answer(stream: ColumnStream, *, stacklevel: int = 3) -> SVDResult:
     )
 
 
-def _way_out(options: SVDOptions) -> str:
-    if options.n_components is None:
-        return "Parts that are merged each spend a share: give them a smaller absolute tolerance."
-    return "Raise n_components, or leave it None."
+def _way_out(stream: ColumnStream) -> str:
+    if stream.options.n_components is not None:
+        return "Raise n_components, or leave it None."
+    if not stream.is_orthogonal:
+        return 'Use method="cholqr": squares do not resolve such an error.'
+    return "Parts that are merged each spend a share: give them a smaller absolute tolerance."
 
 
-def _rank(stream: ColumnStream, squares: list[float]) -> tuple[int, str]:
+def _rank(stream: ColumnStream, squares: list[float], slack: float) -> tuple[int, str]:
     """Return the number of triplets of the answer, and the word for it."""
     options, account = stream.options, stream.account
     cap = len(squares) if options.n_components is None else options.n_components
     rank = min(cap, sum(value > 0.0 for value in squares))
-    allowed = options.allowed(account.energy, stream.exponent)
+    allowed = options.allowed(account.norm_square, stream.exponent)
     if allowed is not None:
-        room = max(0.0, math.sqrt(allowed) - account.before_fro) ** 2
-        needed = least_rank(squares, max(0.0, room - account.lost))
-        is_met = account.lost <= room * (1.0 + 1e-12) and needed <= rank
+        least = _ROUNDING * eps(stream.xp, stream.dtype) * math.sqrt(account.norm_square)
+        room = max(least, math.sqrt(allowed) - account.before_fro) ** 2
+        needed = least_rank(squares, max(0.0, room - account.lost - slack))
+        is_met = account.lost + slack <= room * (1.0 + 1e-12) and needed <= rank
         return min(needed, rank), "converged" if is_met else "max_rank"
     is_short = options.n_components is not None and rank < options.n_components
     return rank, "rank_deficient" if is_short else "converged"

@@ -109,12 +109,15 @@ class Step(NamedTuple):
         Squares of all singular values before the truncation, descending.
     tilt : float
         Roundoffs by which an orthonormal basis may have become less so.
+    is_squared : bool
+        Whether the squares are eigenvalues of a Gram matrix.
     """
 
     kept: Kept
     rotation: Array
     squares: list[float]
     tilt: float = 1.0
+    is_squared: bool = False
 
 
 def nothing(m: int, dtype: DType, place: Device, xp: Namespace) -> Kept:
@@ -174,7 +177,7 @@ def gram_step(kept: Kept | None, block: Columns, shrink: Truncation, xp: Namespa
     others = () if old is None else ((small[:k, :], old),)
     basis = block.combined(small[k:, :], *others)
     s = xp.asarray([math.sqrt(v) for v in target], dtype=w.dtype, device=device(w))
-    return Step(Kept(basis, s, True), Z, squares)
+    return Step(Kept(basis, s, True), Z, squares, is_squared=True)
 
 
 def kept_gram(kept: Kept, old: Array, xp: Namespace) -> Array:

@@ -144,7 +144,7 @@ class ColumnStream(Stateful):
 
     def _absorb(self, rows: Any, *, own: bool) -> None:
         """Take in what the buffer gave, at once or in several steps; its own may be overwritten."""
-        b, most = int(rows.shape[0]), self.options.step_columns
+        b, most = int(rows.shape[0]), self.options.columns_of(self.m)
         if is_sparse(rows) and self._is_leaf(b):
             before = dict(self.__dict__)
             self._absorb_block(rows)
@@ -162,14 +162,22 @@ class ColumnStream(Stateful):
         """Tell whether so many sparse columns come in by a projection on few vectors."""
         k = 0 if self.kept is None else self.kept.rank
         many = MANY * self.options.capacity(self.m)
-        return self.options.has_leaves and not self.is_orthogonal and k + b >= many
+        is_fit = self.options.has_leaves and not self.is_orthogonal and not self._is_tight
+        return is_fit and k + b >= many
+
+    @property
+    def _is_tight(self) -> bool:
+        """Whether the tolerance is below what squares resolve."""
+        roundoff = eps(self.xp, widest_dtype(self.xp, self.device, self.dtype))
+        energy, options = self.account.norm_square, self.options
+        return options.is_beyond_squares(energy, self.exponent, roundoff)
 
     def _is_resolved(self) -> bool:
         """Tell whether squares resolve what is kept, or nobody asked for more."""
         if self.options.method == "gram" or self.kept is None:
             return True
         wide = widest_dtype(self.xp, self.device, self.dtype)
-        return is_well_resolved(self.kept.s, wide, self.xp)
+        return is_well_resolved(self.kept.s, wide, self.xp) and not self._is_tight
 
     def _absorb_block(self, rows: Any, *, own: bool = False) -> None:
         """Take in a block of columns (b, m): unit, weights, mean, step."""
@@ -270,6 +278,7 @@ class ColumnStream(Stateful):
     def _step(self, block: Columns) -> Step:
         """Return the step for a block, by the method that is right for it."""
         k = 0 if self.kept is None else self.kept.rank
+        self.is_orthogonal = self.is_orthogonal or self._is_tight
         if self.m <= k + block.b:
             return direct_step(self.kept, block, self.rule_of(self.m), self.xp)
         if not self.is_orthogonal:
@@ -293,7 +302,7 @@ class ColumnStream(Stateful):
     def rule_of(self, m: int, floor: float | None = None) -> Truncation:
         """Return the rule of a step for `m` rows, exact to rounding unless a floor is given."""
         floor = 4.0 * eps(self.xp, self.dtype) if floor is None else floor
-        allowed = self.options.allowed(self.account.energy, self.exponent)
+        allowed = self.options.allowed(self.account.norm_square, self.exponent)
         if allowed is not None and self.options.tol_mode == "absolute":
             allowed *= self.share
         return self.options.truncation_of(m, self.account.lost, allowed, floor)
@@ -319,18 +328,20 @@ class ColumnStream(Stateful):
 
     def note(self, step: Step) -> None:
         """Write down what a step discarded."""
-        self.discarded(step.squares, [value * value for value in host(step.kept.s)])
+        target = [value * value for value in host(step.kept.s)]
+        self.discarded(step.squares, target, is_squared=step.is_squared)
 
-    def discarded(self, squares: list[float], target: list[float]) -> None:
+    def discarded(
+        self, squares: list[float], target: list[float], *, is_squared: bool = False
+    ) -> None:
         """Write down that the largest of some squares became others, and the rest zero."""
         count = len(target)
-        top, is_squared = (squares[0] if squares else 0.0), not self.is_orthogonal
+        top = squares[0] if squares else 0.0
         self.account = self.account.seen(top, is_squared=is_squared)
         if self.options.shrinks and count < len(squares):
-            taken = [a - b for a, b in zip(squares, target, strict=False)]
-            amount = max(*taken, squares[count]) if taken else squares[count]
-            lost = max(0.0, math.fsum(squares) - math.fsum(target))
-            self.account = self.account.shrunk(max(0.0, amount), lost, len(squares))
+            amount = squares[count]  # off each of those kept, to rounding
+            lost = count * amount + math.fsum(squares[count:])
+            self.account = self.account.shrunk(amount, lost, len(squares))
         else:
             self.account = self.account.truncated(squares[count:], self.options.capacity(self.m))
 
