@@ -786,3 +786,90 @@ def test_the_norm_is_known_as_long_as_columns_and_rows_are_appended() -> None:
     whole = IncrementalSVD(40, compute_v=True, method="qr").append_columns(A).remove_columns([3, 5])
     left = np.delete(A, [3, 5], axis=1)
     np.testing.assert_allclose(whole.result().norm_fro, np.linalg.norm(left), rtol=1e-12)
+
+
+# ------------------------------------------------------------------- found by attacks, in turn
+
+
+@pytest.mark.parametrize("is_complex", [False, True], ids=["real", "complex"])
+@pytest.mark.parametrize("size", [1, 5])
+def test_right_vectors_are_right_after_auto_went_over_to_factors(
+    size: int, is_complex: bool
+) -> None:
+    for seed in range(5):
+        X = draw(np.random.default_rng(seed), 30, 60, is_complex=is_complex)
+        X = X * (10.0 ** (-np.arange(30) / 3.0))[:, None]
+        svd = IncrementalSVD(24, n_oversamples=0, buffer_size=size, compute_v=True)
+        svd.append_columns(X[:, :20]).merge(
+            IncrementalSVD(24, n_oversamples=0, buffer_size=size, compute_v=True).append_columns(
+                X[:, 20:]
+            )
+        )
+        result = svd.result()
+        assert svd._stream.is_orthogonal
+        error = np.linalg.norm(X - (result.U * result.s) @ result.Vh)
+        np.testing.assert_allclose(result.error_fro, error, atol=1e-12 * np.linalg.norm(X))
+
+
+def test_zeros_change_no_unit() -> None:
+    A = np.zeros((6, 40))
+    A[0, 0] = A[1, 1] = 1e-200
+    svd = IncrementalSVD(3, buffer_size=2, compute_v=True).append_columns(A)
+    svd.append_rows(np.zeros((2, 40))).update(np.zeros((8, 1)), np.ones((40, 1)))
+    svd.replace_columns([7], np.zeros((8, 1)))
+    np.testing.assert_allclose(svd.result().s, [1e-200, 1e-200], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "big"), [("float64", 1e10), ("float64", 1e200), ("float32", 1e6)]
+)
+def test_corrections_count_by_their_products(dtype: str, big: float) -> None:
+    A = np.diag([1.0, 1, 1, 1, 0, 0, 0, 0]).astype(dtype)
+    x, y = np.zeros((8, 3), dtype=dtype), np.zeros((8, 3), dtype=dtype)
+    x[4, 0], y[0, 0], x[5, 1], y[1, 1] = big, 1 / big, 1 / big, big
+    svd = IncrementalSVD(8, compute_v=True).append_columns(A).update(x, y)
+    np.testing.assert_allclose(svd.result().s, [2**0.5, 2**0.5, 1, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("buffer_size", [None, 7, 50])
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
+def test_columns_may_fade_to_nothing(dtype: str, buffer_size: int | None, is_sparse: bool) -> None:
+    rng = np.random.default_rng(39)
+    for f in (0.01, 0.5):
+        X = draw(rng, 60, 90).astype(dtype)
+        svd = IncrementalSVD(10, n_oversamples=1, forgetting=f, buffer_size=buffer_size)
+        for block in (X[:, :41], X[:, 41:]):
+            svd.append_columns(sp.csc_array(block) if is_sparse else block)
+            svd.result()
+        s = np.linalg.svd(X * f ** np.arange(89, -1, -1.0), compute_uv=False)
+        np.testing.assert_allclose(svd.result().s[0], s[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("n", [300, 20_000])
+def test_the_unit_comes_down_with_what_has_faded(n: int, is_sparse: bool) -> None:
+    rng = np.random.default_rng(40)
+    A, B = 1e200 * draw(rng, 10, 50), draw(rng, 10, n)
+    svd = IncrementalSVD(4, forgetting=0.2)
+    for block in (A, B):
+        svd.append_columns(sp.csc_array(block) if is_sparse else block)
+    s = np.linalg.svd(B * 0.2 ** np.arange(n - 1, -1, -1.0), compute_uv=False)[:4]
+    np.testing.assert_allclose(svd.result().s, s, rtol=1e-10)
+
+
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("method", METHODS)
+def test_intervals_know_what_a_large_mean_costs(method: str, is_sparse: bool) -> None:
+    rng = np.random.default_rng(41)
+    for mean in (1e3, 1e5, 1e7, 1e8):
+        X = draw(rng, 20, 200) + mean
+        svd = IncrementalSVD(20, center=True, method=method)
+        result = svd.append_columns(sp.csc_array(X) if is_sparse else X).result()
+        T = X - X.mean(axis=1, keepdims=True)
+        s = np.linalg.svd(T, compute_uv=False)[: result.rank]
+        lower, upper = result.sigma_bounds()
+        assert np.all(lower <= s)
+        assert np.all(s <= upper)
+        if not is_sparse:
+            assert np.max(upper - lower) <= 1e-11 * mean

@@ -58,13 +58,12 @@ def check_same_kind(
 
 
 class _DenseRows:
-    """Rows in one array that is filled from the top."""
+    """Rows in one array that is filled from the top, made when the first ones are held."""
 
     def __init__(self, block: Any, capacity: int) -> None:
-        xp = array_namespace(block)
-        self.in_place = is_in_place(xp)
-        self.n_held = 0
-        self.rows = xp.empty((capacity, block.shape[1]), dtype=block.dtype, device=device(block))
+        self.in_place = is_in_place(array_namespace(block))
+        self.n_held, self.capacity = 0, capacity
+        self.rows = _empty_rows(block, 0)
 
     @property
     def dtype(self) -> Any:
@@ -75,11 +74,13 @@ class _DenseRows:
         return int(self.rows.shape[1])
 
     def add(self, block: Any, start: int, stop: int) -> None:
+        if self.rows.shape[0] == 0:
+            self.rows = _empty_rows(block, self.capacity)
         end = self.n_held + stop - start
         if self.in_place:
             self.rows[self.n_held : end, :] = block[start:stop, :]
         else:
-            places = np.arange(self.rows.shape[0]) - self.n_held + start
+            places = np.arange(self.capacity) - self.n_held + start
             arriving = _gather(block, np.clip(places, 0, block.shape[0] - 1))
             xp, new = array_namespace(block), (places >= start) & (places < stop)
             mask = asarray(new[:, None], xp=xp, device=device(block))
@@ -94,6 +95,11 @@ class _DenseRows:
 
     def to_state(self) -> dict[str, Any]:
         return {"kind": "dense", "rows": np.array(to_numpy(self.view()))}
+
+
+def _empty_rows(like: Any, count: int) -> Any:
+    shape = count, int(like.shape[1])
+    return array_namespace(like).empty(shape, dtype=like.dtype, device=device(like))
 
 
 class _SparseRows:
@@ -302,8 +308,8 @@ class RowBuffer:
             held: dict[str, Any] = {"kind": "empty"}
         else:
             held = self._held.to_state()
-        sizes = {name: getattr(self, name) for name in _SIZES}
-        return {**sizes, **held}
+        names = _SIZES[:1] if self.entries is None else _SIZES
+        return {**{name: getattr(self, name) for name in names}, **held}
 
     @classmethod
     def from_state(
@@ -325,7 +331,7 @@ class RowBuffer:
         RowBuffer
             Goes on as the original would have.
         """
-        sizes = {name: state[name] for name in _SIZES}
+        sizes = {name: int(state[name]) for name in _SIZES if name in state}
         buffer = cls(sizes.pop("block_rows"), **sizes)
         if state["kind"] == "empty":
             return buffer

@@ -21,11 +21,14 @@ from linalgkit._core.array import (
     Device,
     DType,
     Namespace,
+    array_namespace,
     asarray,
+    detached,
     device,
     is_complex_dtype,
     is_in_place,
     is_sparse,
+    library_name,
     library_of,
     namespace_of,
     numpy_namespace,
@@ -33,11 +36,17 @@ from linalgkit._core.array import (
     widest_dtype,
     working_dtype,
 )
+from linalgkit._core.estimator import as_array
 from linalgkit._core.operators import as_operator
 from linalgkit._core.row_buffer import block_kind, check_same_kind
 from linalgkit._core.scaling import ldexp, max_abs, scale_exponent
 from linalgkit._core.sparse import as_csr, csr_concat
-from linalgkit._core.validation import check_array_2d, check_finite_block, check_same_library
+from linalgkit._core.validation import (
+    check_array_2d,
+    check_finite_block,
+    check_same_library,
+    refuse_dask,
+)
 from linalgkit.svd._columns import as_columns, conj
 
 HOST = numpy_namespace()
@@ -209,8 +218,8 @@ def as_blocks(
     Parameters
     ----------
     source : list, array (K, m, n) or iterable
-        Arrays (m, n_i) or (m,), sparse matrices, LinearOperators.
-    row_weight : array (m,), optional
+        Arrays (m, n_i) or (m,), lists of numbers, dataframes, sparse matrices, LinearOperators.
+    row_weight : array or list (m,), optional
         Factors of the squares of the rows.
     n_rows : int, optional
         Rows that the matrices must have, as those seen before.
@@ -250,8 +259,9 @@ def as_blocks(
 
 def _table(source: Any) -> tuple[Any, Any]:
     """Return all columns as rows, and how many each matrix has."""
+    refuse_dask("blocks", source)
     if hasattr(source, "ndim") and not is_sparse(source):
-        return _table_of_array(source)
+        return _table_of_array(detached(source))
     if isinstance(source, (str, bytes, dict)) or not isinstance(source, Iterable):
         raise TypeError(
             f"blocks must be a list of matrices or an array (K, m, n), got {type(source).__name__}."
@@ -262,6 +272,8 @@ def _table(source: Any) -> tuple[Any, Any]:
     if _are_alike(blocks):
         first = _as_rows(blocks[0], 0)
         xp, _ = namespace_of(first)
+        if hasattr(blocks[0], "requires_grad"):
+            blocks = [detached(block) for block in blocks]
         if blocks[0].ndim == 1:
             return xp.stack(blocks, axis=0), [1] * len(blocks)
         rows = [xp.matrix_transpose(block) for block in blocks]
@@ -333,7 +345,8 @@ def _check_finite(table: Any, widths: Any) -> None:
     except ValueError:
         start = 0
         for index, width in enumerate(widths):
-            check_finite_block(table[start : start + width, :], index, name="blocks")
+            part = table[start : start + width, :]
+            check_finite_block(part, index, name="blocks", unit="column")
             start += width
         raise
 
@@ -341,6 +354,7 @@ def _check_finite(table: Any, widths: Any) -> None:
 def _as_rows(block: Any, index: int) -> Any:
     """Return a matrix transposed: (n_i, m)."""
     name = f"blocks[{index}]"
+    refuse_dask(name, block)
     if is_sparse(block):
         check_array_2d(name, block, allow_sparse=True)
         return as_csr(block.T)
@@ -349,7 +363,9 @@ def _as_rows(block: Any, index: int) -> Any:
         xp = operator.xp
         E = xp.eye(operator.shape[1], dtype=operator.dtype, device=operator.device)
         return xp.matrix_transpose(operator.matmul(E))
-    if getattr(block, "ndim", 2) == 1:
+    block = as_array(block, name)
+    if block.ndim == 1:
+        array_namespace(block)
         block = block[:, None]
     block, xp = check_array_2d(name, block, min_rows=1)
     return xp.matrix_transpose(block)
@@ -366,9 +382,28 @@ def _in_one_dtype(rows: list[Any]) -> list[Any]:
     ]
 
 
-def _weighted(table: Any, weight: Array) -> Any:
-    xp, _ = namespace_of(table.data if is_sparse(table) else table)
+def row_weights(weight: Any, xp: Namespace, place: Device) -> Array:
+    """Return weights of rows, real numbers, as an array beside the matrices."""
+    weight = detached(weight)
+    values = as_array(weight, "row_weight")
+    if values is not weight:
+        if values.dtype.kind not in "biuf":
+            raise TypeError(f"row_weight must be real, got dtype {values.dtype}.")
+        values = asarray(values, xp=xp, device=place)
+    if is_sparse(values) or library_of(values) != library_name(xp):
+        raise TypeError(
+            f"row_weight must be of {library_name(xp)} as the matrices are, got "
+            f"{type(weight).__name__}. Convert it first."
+        )
+    if is_complex_dtype(xp, values.dtype):
+        raise TypeError("row_weight must be real, got complex numbers.")
+    return values
+
+
+def _weighted(table: Any, weight: Any) -> Any:
+    xp, place = namespace_of(table.data if is_sparse(table) else table)
     m = int(table.shape[1])
+    weight = row_weights(weight, xp, place)
     if tuple(weight.shape) != (m,):
         raise ValueError(f"row_weight must have shape ({m},), got {tuple(weight.shape)}.")
     check_finite_block(weight, name="row_weight")

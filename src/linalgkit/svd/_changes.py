@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from linalgkit._core.array import Array
 from linalgkit._core.estimator import Features
-from linalgkit._core.scaling import ldexp, max_abs, scale_exponent
+from linalgkit._core.scaling import ldexp, max_abs
 from linalgkit._core.validation import check_array_2d, check_finite_block
 from linalgkit.svd import _updates
 from linalgkit.svd._holder import StreamHolder
@@ -38,7 +38,7 @@ class Changes(StreamHolder):
         self._refuse_for_rows()
         fresh = stream.flushed()
         rows = xp.astype(B, fresh.dtype, copy=False)
-        fresh.follow(scale_exponent(max_abs(rows, xp)))
+        fresh.follow(max_abs(rows, xp))
         _updates.append_rows(fresh, ldexp(rows, -fresh.exponent, xp))
         self._take(fresh, Features(fresh.m, None))
         return self
@@ -126,7 +126,7 @@ class Changes(StreamHolder):
         inner = self._inner(fresh)
         new = xp.astype(A, fresh.dtype, copy=False)
         new = new if inner is None else inner.mapped(new)
-        fresh.follow(scale_exponent(max_abs(new, xp)))
+        fresh.follow(max_abs(new, xp))
         change = ldexp(new, -fresh.exponent, xp) - _updates.zeroed(fresh, places)
         _updates.update(fresh, change, _updates.unit_columns(fresh.n_columns, places, fresh))
         self._take(fresh, None)

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from linalgkit._core.array import Array, asarray
@@ -37,7 +37,7 @@ SEARCHES = ("gallop", "paper", "exhaustive")
 _FEW = 256  # matrices of which the published groups are tried as well
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MatrixClustering:
     """A partition of matrices into groups, each with one approximation of the rank asked for.
 
@@ -61,13 +61,20 @@ class MatrixClustering:
         ``"converged"``; ``"patience"`` where the search was given up and the rest left alone.
     """
 
-    labels: Array = field(repr=False)
-    clusters: list[list[int]] = field(repr=False)
-    svds: list[SharedSVD | None] = field(repr=False)
-    predicted_error: list[float] = field(repr=False)
-    error_lower: list[float] = field(repr=False)
+    labels: Array
+    clusters: list[list[int]]
+    svds: list[SharedSVD | None]
+    predicted_error: list[float]
+    error_lower: list[float]
     compression_ratio: float
     status: str
+
+    def __repr__(self) -> str:
+        return (
+            f"MatrixClustering({len(self.clusters)} clusters of {self.labels.shape[0]} matrices, "
+            f"compression_ratio={self.compression_ratio:.4g}, largest predicted_error="
+            f"{max(self.predicted_error):.3g}, status={self.status!r})"
+        )
 
 
 @capability("svd.cluster_matrices", sparse=True)
@@ -81,14 +88,14 @@ def cluster_matrices(
     search: str = "gallop",
     merge: bool = True,
     patience: int | None = 10,
-    row_weight: Array | None = None,
+    row_weight: Any = None,
 ) -> MatrixClustering:
     """Partition matrices into few groups whose joint approximations of one rank are good enough.
 
     Parameters
     ----------
     blocks : list of array (m, n_i), array (K, m, n), iterable
-        The matrices; sparse ones and LinearOperators as well.
+        The matrices; dataframes, sparse ones and LinearOperators as well.
     rank : int
         Rank of every joint approximation.
     eps : float
@@ -108,7 +115,7 @@ def cluster_matrices(
         Not with ``search="paper"``, nor other bounds than ``"incremental"``.
     patience : int or None, default 10
         Groups without a candidate, one after the other, after which the rest is left alone.
-    row_weight : array (m,), optional
+    row_weight : array or list (m,), optional
         Weights of the squares in each row.
 
     Returns
@@ -201,7 +208,7 @@ def _finished(groups: list[Group], plan: Plan) -> list[Group]:
 
 
 def _outcome(
-    blocks: Blocks, groups: list[Group], plan: Plan, status: str, row_weight: Array | None
+    blocks: Blocks, groups: list[Group], plan: Plan, status: str, row_weight: Any
 ) -> MatrixClustering:
     """Return clusters numbered by their first matrix, those that save something decomposed."""
     groups = sorted(groups, key=lambda group: int(HOST.min(group.members)))
@@ -238,6 +245,9 @@ def _outcome(
 @capability("svd.ErrorConstrainedClustering", sparse=True)
 class ErrorConstrainedClustering(EstimatorMixin):
     """Groups of matrices with one approximation each, as an estimator.
+
+    It has parameters and methods in scikit-learn's names, but what it groups are matrices, in a
+    list or an array (K, m, n), and not the rows of one table, which is refused.
 
     Parameters
     ----------
@@ -319,7 +329,20 @@ class ErrorConstrainedClustering(EstimatorMixin):
         return self
 
     def fit_predict(self, X: Any, y: object = None) -> Array:
-        """Return the labels of a collection."""
+        """Partition a collection of matrices and return their labels.
+
+        Parameters
+        ----------
+        X : list of array (m, n_i), array (K, m, n), iterable
+            The matrices.
+        y : ignored
+            Present for scikit-learn.
+
+        Returns
+        -------
+        array (K,)
+            Number of each matrix's cluster, ``fit(X).labels_``.
+        """
         return self.fit(X, y).labels_
 
     @property

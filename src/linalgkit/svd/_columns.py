@@ -23,9 +23,10 @@ from linalgkit._core.array import (
     is_in_place,
     is_sparse,
     namespace_of,
+    to_numpy,
     widest_dtype,
 )
-from linalgkit._core.scaling import ldexp, norm_fro
+from linalgkit._core.scaling import ldexp, max_abs, norm_fro
 
 _PIECE = 1 << 18  # entries of a result that are made at a time
 _CHUNK = 1 << 15  # rows of the matrix that are converted to double precision at a time
@@ -127,6 +128,14 @@ class Columns(ABC):
         """Return ``||A||_F^2``."""
 
     @abstractmethod
+    def size(self) -> float:
+        """Return the largest modulus of an entry."""
+
+    @abstractmethod
+    def sizes(self) -> list[float]:
+        """Return the largest modulus in each column."""
+
+    @abstractmethod
     def in_unit(self, exponent: int) -> Columns:
         """Return the columns times ``2**-exponent``."""
 
@@ -175,6 +184,14 @@ class DenseColumns(Columns):
     def energy(self) -> float:
         """Return ``||A||_F^2``."""
         return norm_fro(self.rows, self.xp) ** 2
+
+    def size(self) -> float:
+        """Return the largest modulus."""
+        return max_abs(self.rows, self.xp)
+
+    def sizes(self) -> list[float]:
+        """Return the largest modulus in each column."""
+        return [float(v) for v in to_numpy(self.xp.max(self.xp.abs(self.rows), axis=1))]
 
     def in_unit(self, exponent: int) -> Columns:
         """Return the columns times ``2**-exponent``."""
@@ -301,6 +318,15 @@ class SparseColumns(Columns):
             squares = _column(self.weights, squares, xp)[:, 0] ** 2 * squares
         return max(0.0, float(xp.sum(squares)))
 
+    def size(self) -> float:
+        """Return the largest modulus."""
+        return max_abs(self.rows, self.xp)
+
+    def sizes(self) -> list[float]:
+        """Return the largest modulus in each column."""
+        largest = abs(self.rows).max(axis=1)
+        return [float(v) for v in to_numpy(largest.toarray()).reshape(-1)]
+
     def in_unit(self, exponent: int) -> Columns:
         """Return the columns times ``2**-exponent``."""
         rows = ldexp(self.rows, -exponent, self.xp) if exponent else self.rows
@@ -308,7 +334,10 @@ class SparseColumns(Columns):
 
     def weighted(self, weights: list[float]) -> Columns:
         """Return the columns, each times its weight."""
-        return SparseColumns(self.rows, self.xp, weights, self.shares)
+        if self.shares is not None or self.weights is not None:
+            raise AssertionError("columns are weighted before anything else")
+        rows = self.rows.multiply(_column(weights, self.rows.data, self.xp)).tocsr()
+        return SparseColumns(rows.astype(self.dtype, copy=False), self.xp)
 
     def centred(
         self, shares: list[float], weights: list[float] | None, xp: Namespace

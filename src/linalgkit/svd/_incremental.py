@@ -445,13 +445,13 @@ class IncrementalSVD(Changes):
         return root * root
 
     def _freedom(self) -> float:
-        """Return ``W - sum w^2 / W`` for the weights `w` of the columns, ``n - 1`` if all are 1."""
-        n, square = self.n_samples_seen_, self._options().forgetting ** 2
-        if square == 1.0:
+        """Return ``W - sum w^2 / W`` for weights `w` of squares, ``n - 1`` without; never 0."""
+        n, fading = self.n_samples_seen_, self._options().forgetting
+        if fading == 1.0:
             return float(max(1, n - 1))
-        total = (1.0 - square**n) / (1.0 - square)
-        squares = (1.0 - square ** (2 * n)) / (1.0 - square * square)
-        return total - squares / total if n > 1 else 1.0
+        rate = 2.0 * math.log(fading)  # of the weights: the sums are those of geometric series
+        found = 2.0 * fading**2 * math.expm1((n - 1) * rate) / math.expm1(2.0 * rate)
+        return found if found > 0.0 else 1.0
 
     @property
     def mean_(self) -> Array | None:

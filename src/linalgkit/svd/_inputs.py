@@ -10,6 +10,7 @@ from linalgkit._core.array import (
     Array,
     Namespace,
     array_namespace,
+    device,
     dtype_name,
     is_complex_dtype,
     is_dask,
@@ -22,7 +23,7 @@ from linalgkit._core.array import (
 from linalgkit._core.estimator import as_array
 from linalgkit._core.operators import as_operator
 from linalgkit._core.row_buffer import block_kind, check_same_kind
-from linalgkit._core.scaling import ldexp, max_abs, scale_exponent
+from linalgkit._core.scaling import scale_exponent
 from linalgkit._core.sparse import as_csr
 from linalgkit._core.validation import check_array_2d, refuse_dask
 from linalgkit.svd import _updates
@@ -33,12 +34,42 @@ _HOST = numpy_namespace()
 
 
 def add_product(stream: ColumnStream, X: Array, Y: Array) -> None:
-    """Add ``X Y^H`` in the unit of the stream, which follows the product."""
+    """Add ``X Y^H`` in the unit of the stream, which follows the product.
+
+    Each pair of columns is brought to sizes that agree: it is their product that counts.
+    """
     xp = stream.xp
-    exponents = [scale_exponent(max_abs(part, xp)) for part in (X, Y)]
-    X, Y = (ldexp(part, -e, xp) for part, e in zip((X, Y), exponents, strict=True))
-    stream.follow(sum(exponents))
-    _updates.update(stream, ldexp(X, sum(exponents) - stream.exponent, xp), Y)
+    left, right = (_column_exponents(part, xp) for part in (X, Y))
+    products = [a + b for a, b in zip(left, right, strict=True) if a is not None and b is not None]
+    if products:
+        stream.follow(1.0, max(products))
+    shares = [
+        (0, 0) if a is None or b is None else _halves(a + b - stream.exponent)
+        for a, b in zip(left, right, strict=True)
+    ]
+    X = _column_ldexp(X, [h - (a or 0) for a, (h, _) in zip(left, shares, strict=True)], xp)
+    Y = _column_ldexp(Y, [h - (b or 0) for b, (_, h) in zip(right, shares, strict=True)], xp)
+    _updates.update(stream, X, Y)
+
+
+def _column_exponents(X: Array, xp: Namespace) -> list[int | None]:
+    """Return the power of two that each column is of; None for zeros."""
+    sizes = [float(v) for v in to_numpy(xp.max(xp.abs(X), axis=0))] if X.shape[0] else []
+    return [None if size == 0.0 else scale_exponent(size) for size in sizes]
+
+
+def _halves(exponent: int) -> tuple[int, int]:
+    return exponent // 2, exponent - exponent // 2
+
+
+def _column_ldexp(X: Array, exponents: list[int], xp: Namespace) -> Array:
+    """Return columns times powers of two, in two steps that stay in range."""
+    limit = 600 if xp.finfo(X.dtype).bits > 32 else 120
+    for part in range(2):
+        powers = [_halves(max(-2 * limit, min(2 * limit, e)))[part] for e in exponents]
+        factors = [math.ldexp(1.0, power) for power in powers]
+        X = X * xp.asarray(factors, dtype=X.dtype, device=device(X))[None, :]
+    return X
 
 
 def is_stored(X: Any) -> bool:
@@ -65,7 +96,9 @@ def in_joint_dtype(X: Any, V: Array, xp: Namespace) -> tuple[Any, Array]:
 def transposed_pieces(A: Any, step: Callable[[], int]) -> Iterator[Any]:
     """Yield columns as rows (b, m): arrays and sparse matrices whole, operators in pieces."""
     refuse_dask(
-        "A", A, "Call compute() on it, or on its blocks one by one; fit reads one whose rows are "
+        "A",
+        A,
+        "Call compute() on it, or on its blocks one by one; fit reads one whose rows are "
         "samples block by block.",
     )
     if is_sparse(A):

@@ -87,8 +87,9 @@ def leaf_step(
         values = found.values
         lacking = found.others if found.is_exhausted else [total, *(-value for value in values)]
         rest = max(0.0, math.fsum(lacking))
-        count, target = rule([*values, rest])
-        count = min(count, len(values))
+        above = [value for value in values if value > rule.floor**2 * values[0]]
+        count, target = rule([*above, rest])
+        count = min(count, len(above))
         V = found.vectors[:, :count]
         lost = rest + math.fsum(values[count:])
         following = max([*values[count:], *found.others, lost / order, 0.0])

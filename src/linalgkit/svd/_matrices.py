@@ -21,9 +21,10 @@ from linalgkit._core.array import (
     is_sparse,
     matmul_h,
 )
+from linalgkit._core.estimator import as_array
 from linalgkit._core.operators import DenseOperator, Operator, SparseOperator, as_operator
 from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, norm_fro, scale_exponent
-from linalgkit._core.validation import check_array_2d, check_finite_block
+from linalgkit._core.validation import check_array_2d, check_finite_block, refuse_dask
 
 _PLAIN_EXPONENT = 100  # of data in double precision whose squares need no other unit
 _NO_ADJOINT = 1e-3  # relative difference of <A x, A x> and <x, A^H A x> that is no rounding
@@ -77,11 +78,17 @@ class CheckedOperator(Operator):
 
 def checked_matrix(A: Any) -> Operator:
     """Return any matrix as an operator, or raise; one read of its entries, where it has any."""
+    refuse_dask(
+        "A",
+        A,
+        "Call compute() on it; IncrementalSVD.fit reads one whose rows are samples block by block.",
+    )
     if not is_sparse(A) and hasattr(A, "matvec") and not hasattr(A, "matmat"):
         from scipy.sparse.linalg import aslinearoperator
 
         A = aslinearoperator(A)
     if is_sparse(A) or not (hasattr(A, "matmat") and hasattr(A, "rmatmat")):
+        A = as_array(A, "A")
         check_array_2d("A", A, min_rows=1, allow_sparse=True)
         check_finite_block(A, name="A")
         return as_operator(A)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from linalgkit._core.array import Array, Namespace
-from linalgkit._core.scaling import ldexp
+from linalgkit._core.scaling import ldexp, norm_fro
 from linalgkit.svd._columns import Columns
 
 
@@ -33,7 +33,7 @@ class Mean:
 
     def centred(
         self, block: Columns, weights: list[float] | None, exponent: int, xp: Namespace
-    ) -> tuple[Mean, Columns, Array | None]:
+    ) -> tuple[Mean, float, Columns, Array | None]:
         """Return the new mean, and columns whose Gram matrix adds to that of centred ones.
 
         Parameters
@@ -51,6 +51,8 @@ class Mean:
         -------
         mean : Mean
             The joint one.
+        size : float
+            Square of the norm of what was taken off, with the factors.
         block : Columns
             The block without its own mean, times the factors.
         extra : array (1, m) or None
@@ -60,7 +62,7 @@ class Mean:
         total = math.fsum(squares)
         mean, rest = block.centred([v / total for v in squares], weights, xp)
         both, extra = self.merged(Mean(total, ldexp(mean, exponent, xp)), exponent, xp)
-        return both, rest, extra
+        return both, total * norm_fro(mean, xp) ** 2, rest, extra
 
     def merged(self, other: Mean, exponent: int, xp: Namespace) -> tuple[Mean, Array | None]:
         """Return the joint mean, and the column (1, m) that the distance of the two is worth."""

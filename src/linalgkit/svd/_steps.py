@@ -428,18 +428,24 @@ def refreshed(step: Step, xp: Namespace) -> Step:
 
 
 def decomposed(kept: Kept, xp: Namespace) -> tuple[Array, Array, Array]:
-    """Return ``U`` (m, k), `s` (k,) and the rotation (k, k) with ``A^ V = U diag(s) rotation^H``.
+    """Return ``U`` (m, k), `s` (k,), `T` (rank, k) with ``A^ V = U diag(s) T^H``.
 
-    Where the basis is orthonormal these are the kept factors and the identity.
+    Where the basis is orthonormal these are the kept factors and the identity. Columns that have
+    faded to nothing are left out, so that `k` may be smaller than the rank.
     """
     wide = widest_dtype(xp, device(kept.basis), kept.basis.dtype)
     if not kept.is_scaled:
         identity = xp.eye(kept.rank, dtype=wide, device=device(kept.basis))
         return xp.matrix_transpose(kept.basis), kept.s, identity
+    least = float(xp.finfo(kept.basis.dtype).smallest_normal)
+    count = sum(value >= least for value in host(kept.s))
+    full = kept.rank
+    kept = Kept(kept.basis[:count, :], kept.s[:count], True)
     Q, R = _unit_rows(kept, xp)
     X, s, Yh = svd_desc(R * xp.astype(kept.s, wide)[None, :], xp)
     U = overwritten(Q, xp.astype(xp.matrix_transpose(X), Q.dtype), X, None, xp)
-    return xp.matrix_transpose(U), xp.astype(s, real_dtype(xp, wide)), adjoint(Yh, xp)
+    rotation = xp.eye(full, count, dtype=wide, device=device(Q)) @ adjoint(Yh, xp)
+    return xp.matrix_transpose(U), xp.astype(s, real_dtype(xp, wide)), rotation
 
 
 def _unit_rows(kept: Kept, xp: Namespace) -> tuple[Array, Array]:

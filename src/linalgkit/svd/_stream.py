@@ -28,7 +28,7 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.random import PhiloxTiles
 from linalgkit._core.row_buffer import RowBuffer
-from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
+from linalgkit._core.scaling import ldexp, norm_fro, scale_exponent
 from linalgkit._core.sparse import csr_rows
 from linalgkit._core.state import State, Stateful, check_mergeable
 from linalgkit.svd import _rotations
@@ -183,12 +183,14 @@ class ColumnStream(Stateful):
         """Take in a block of columns (b, m): unit, weights, mean, step."""
         b = int(rows.shape[0])
         self.start_run("columns")
-        block = self._in_unit(as_columns(rows, own=own), max_abs(rows))
         weights = self._fade(b)
+        block = self._in_unit(as_columns(rows, own=own), weights)
         extra = None
         if self.mean is not None:
             unit = self.exponent
-            self.mean, block, extra = self.mean.centred(block, weights, unit, self.xp)
+            self.mean, size, block, extra = self.mean.centred(block, weights, unit, self.xp)
+            # Differences are good to roundoffs of what they were taken of.
+            self.account = self.account.seen(size, is_squared=self.sparse)
         elif weights is not None:
             block = block.weighted(weights)
         self._add(block, (b,))
@@ -200,7 +202,6 @@ class ColumnStream(Stateful):
         """Count in columns and do the step."""
         energy = block.energy()
         self.account = self.account.taken_in(energy)
-        parts = parts if self.node is None else (self.node, *parts)
         if isinstance(block, SparseColumns) and self._is_leaf(block.b):
             step, lost, delta = leaf_step(
                 self.kept,
@@ -214,9 +215,14 @@ class ColumnStream(Stateful):
             top = step.squares[0] if step.squares else 0.0
             count = 2 * len(step.squares) + 16
             self.account = self.account.seen(top, is_squared=True).leaf(lost, delta, count)
-            self._keep(step, parts)
+            self._keep(step, self._joined(parts))
         else:
-            self._take(self._step(block), parts)
+            step = self._step(block)  # which may turn what was there
+            self._take(step, self._joined(parts))
+
+    def _joined(self, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the rotations of new columns behind those of all before."""
+        return parts if self.node is None else (self.node, *parts)
 
     @property
     def _gram_floor(self) -> float:
@@ -229,28 +235,38 @@ class ColumnStream(Stateful):
         f = self.options.forgetting
         if f == 1.0:
             return None
-        factor = f**b
+        factor, exponent = _split_power(f, b)
+        if abs(exponent) <= self._plain_exponent:
+            factor, exponent = math.ldexp(factor, exponent), 0
         self.account = self.account.faded(factor)
         if self.kept is not None:
             basis = factor * self.kept.basis if self.kept.is_scaled else self.kept.basis
             self.kept = Kept(basis, factor * self.kept.s, self.kept.is_scaled)
         if self.mean is not None:
-            self.mean = self.mean.faded(factor)
+            self.mean = self.mean.faded(math.ldexp(factor, max(exponent, -4000)))
+        self.exponent += exponent
         return [f ** (b - 1 - j) for j in range(b)]
 
-    def _in_unit(self, block: Columns, largest: float) -> Columns:
+    def _in_unit(self, block: Columns, weights: list[float] | None) -> Columns:
         """Return a block in the unit of the stream, which follows numbers far from one."""
-        self.follow(scale_exponent(largest))
+        sizes = block.sizes() if weights else [block.size()]
+        self.follow(max(w * size for w, size in zip(weights or [1.0], sizes, strict=True)))
         return block.in_unit(self.exponent)
 
-    def follow(self, found: int) -> None:
-        """Take another unit where numbers of order ``2**found`` ask for it."""
-        size = 4 if self.xp.finfo(self.dtype).bits == 32 else 8
-        plain = _PLAIN_EXPONENT[size]
+    def follow(self, largest: float, exponent: int = 0) -> None:
+        """Take another unit where numbers of ``largest 2**exponent`` ask for it; zeros do not."""
+        if largest == 0.0:
+            return
+        found, plain = scale_exponent(largest) + exponent, self._plain_exponent
         is_first = self.account.energy == 0.0
         wanted = found if abs(found) > plain else 0
         if (is_first and self.exponent == 0) or found > self.exponent + plain:
             self._change_unit(wanted)
+
+    @property
+    def _plain_exponent(self) -> int:
+        """Of numbers that need no other unit."""
+        return _PLAIN_EXPONENT[4 if self.xp.finfo(self.dtype).bits == 32 else 8]
 
     def _change_unit(self, exponent: int) -> None:
         shift = exponent - self.exponent
@@ -370,9 +386,9 @@ class ColumnStream(Stateful):
                 block = self.xp.concat([block, extra], axis=0)
                 account = account.taken_in(norm_fro(extra, self.xp) ** 2)
         self.account = account
-        mine: tuple[Any, ...] = () if self.node is None else (self.node,)
         self.is_orthogonal = self.is_orthogonal or theirs.is_orthogonal
-        self._take(self._step(DenseColumns(block, self.xp)), (*mine, *theirs_parts))
+        step = self._step(DenseColumns(block, self.xp))  # which may turn what was there
+        self._take(step, self._joined(theirs_parts))
         self.n_columns += theirs.n_columns
 
     @property
@@ -441,3 +457,13 @@ class ColumnStream(Stateful):
             value = asarray(state["mean"], xp=xp, device=device)
             stream.mean = Mean(float(state["weight"]), value)
         return stream
+
+
+def _split_power(f: float, b: int) -> tuple[float, int]:
+    """Return ``f**b`` as a factor and a power of two, where it would underflow as well."""
+    power = f**b
+    if power > 1e-290:
+        return math.frexp(power)
+    logarithm = b * math.log2(f)
+    exponent = math.floor(logarithm)
+    return 2.0 ** (logarithm - exponent), exponent

@@ -34,7 +34,7 @@ def tree_svd(
 
     Parameters
     ----------
-    blocks : iterable of array (m, b_i), sparse matrix or LinearOperator
+    blocks : iterable of array (m, b_i), sparse matrix or LinearOperator; or array (K, m, b)
         Columns, in order.
     rank : int, optional
         Triplets of the answer, ``n_components`` of :class:`IncrementalSVD`; may be left out where
@@ -54,8 +54,11 @@ def tree_svd(
 
     Raises
     ------
+    TypeError
+        If `blocks` is no iterable of matrices, or ``n_components=`` is given in place of `rank`.
     ValueError
-        If there is no block, or `fanin` is below 2; and as :class:`IncrementalSVD`.
+        If `blocks` is one matrix or holds none, or `fanin` is below 2; and as
+        :class:`IncrementalSVD`.
 
     Notes
     -----
@@ -71,9 +74,14 @@ def tree_svd(
     True
     """
     fanin = check_int("fanin", fanin, 2)
+    if "n_components" in options:
+        raise TypeError(
+            "rank must be given in place of n_components, got n_components="
+            f"{options['n_components']!r}. tree_svd(blocks, 10) keeps ten triplets."
+        )
     start = IncrementalSVD(rank, **options)
     start._options()
-    states = map(functools.partial(_leaf, rank, options), _shared_out(blocks))
+    states = map(functools.partial(_leaf, rank, options), _shared_out(*_counted(blocks)))
     iterator = iter(states)
     first = next(iterator, None)
     if first is None:
@@ -86,9 +94,27 @@ def tree_svd(
     return tree_reduce(all_states(), _joined, fanin).result()
 
 
-def _shared_out(blocks: Iterable[Any]) -> Iterator[tuple[float, Any]]:
+def _counted(blocks: Any) -> tuple[Iterable[Any], int | None]:
+    """Return matrices one by one and how many there are, if that is known; refuse one matrix."""
+    if hasattr(blocks, "shape"):
+        shape = tuple(blocks.shape)
+        if len(shape) != 3:
+            raise ValueError(
+                "blocks must be an iterable of matrices or an array (K, m, b), got one "
+                f"{type(blocks).__name__} of shape {shape}. Call truncated_svd or IncrementalSVD "
+                "for one matrix, or pass a list of blocks of its columns."
+            )
+        return (blocks[k, :, :] for k in range(int(shape[0]))), int(shape[0])
+    if isinstance(blocks, (str, bytes, dict)) or not isinstance(blocks, Iterable):
+        raise TypeError(
+            "blocks must be an iterable of matrices or an array (K, m, b), got "
+            f"{type(blocks).__name__}."
+        )
+    return blocks, len(blocks) if isinstance(blocks, Sized) else None
+
+
+def _shared_out(blocks: Iterable[Any], count: int | None) -> Iterator[tuple[float, Any]]:
     """Yield blocks with their shares of an absolute tolerance, 1 in sum however many come."""
-    count = len(blocks) if isinstance(blocks, Sized) else None
     for k, block in enumerate(blocks, 1):
         yield (1.0 / count if count else 6.0 / (math.pi * k) ** 2), block
 

@@ -44,7 +44,7 @@ def truncated_svd(
 
     Parameters
     ----------
-    A : array (m, n), scipy.sparse or cupyx.scipy.sparse matrix, LinearOperator
+    A : array (m, n), list, dataframe, scipy.sparse or cupyx.scipy.sparse matrix, LinearOperator
         Real or complex.
     rank : int, optional
         Triplets, 1 to ``min(m, n)``. This or `tol` must be given.
@@ -126,9 +126,10 @@ def truncated_svd(
         rank = check_int("rank", rank, 1, min(m, n), why=f"for a matrix of shape ({m}, {n})")
     if tol is not None:
         tol = max(check_float("tol", tol, 0.0), 32.0 * eps(operator.xp, operator.dtype))
+    draws = as_generator(rng)
     operator, exponent, energy = normalised(operator)
     with undone_on_error(rng):
-        found = _decomposed(operator, energy, rank, tol, rng)
+        found = _decomposed(operator, energy, rank, tol, draws)
     return _result(operator, found, exponent, rank, tol)
 
 
@@ -146,7 +147,7 @@ class _Projected:
 
 
 def _decomposed(
-    A: Operator, energy: float, rank: int | None, tol: float | None, rng: Any
+    A: Operator, energy: float, rank: int | None, tol: float | None, draws: Any
 ) -> _Projected:
     if min(A.shape) <= _DIRECT and isinstance(A, DenseOperator):
         return _whole(A)
@@ -155,7 +156,6 @@ def _decomposed(
     found = _gram_space(A, rank, tol, energy) if isinstance(A, DenseOperator) else None
     if found is not None:
         return _projected(A, found[0], energy, found[1], is_settled=True)
-    draws = as_generator(rng)
     V, is_settled = leading_space(A, rank, tol, energy, draws)
     krylov = _cut(_projected(A, V, energy, math.inf, is_settled=is_settled), rank)
     return replace(krylov, delta=min(krylov.lost, _outside(A, krylov, draws)))

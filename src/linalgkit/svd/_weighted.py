@@ -19,6 +19,7 @@ from linalgkit._core.array import (
     Namespace,
     adjoint,
     asarray,
+    detached,
     is_complex_dtype,
     is_sparse,
     library_name,
@@ -32,7 +33,7 @@ from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import as_array
 from linalgkit._core.linalg import svd_desc
 from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, scale_exponent
-from linalgkit._core.validation import check_array_2d, check_finite_block, check_int
+from linalgkit._core.validation import check_array_2d, check_finite_block, check_int, refuse_dask
 from linalgkit.svd._inner import InnerProduct
 from linalgkit.svd._steps import host
 
@@ -75,7 +76,7 @@ def weighted_svd(
 
     Parameters
     ----------
-    W : array (m, n)
+    W : array (m, n), list or dataframe
         The matrix.
     rank : int
         1 to ``min(m, n)``.
@@ -130,9 +131,12 @@ def weighted_svd(
     >>> (found.L @ found.R).round(12).tolist()[2], round(found.error, 12)
     ([0.0, 0.0, 1.0], 3.605551275464)
     """
-    W, xp = check_array_2d("W", W, min_rows=1)
+    refuse_dask("W", W)
+    W, xp = check_array_2d("W", W if is_sparse(W) else as_array(W, "W"), min_rows=1)
     check_finite_block(W, name="W")
     m, n = (int(size) for size in W.shape)
+    row_weight, col_weight = detached(row_weight), detached(col_weight)
+    row_metric, col_metric = detached(row_metric), detached(col_metric)
     rank = check_int("rank", rank, 1, min(m, n), why=f"for a matrix of shape ({m}, {n})")
     dtype = _joint_dtype(W, (row_weight, col_weight, row_metric, col_metric), xp)
     wide = widest_dtype(xp, device_of(W), dtype)
