@@ -452,3 +452,26 @@ def test_the_published_search_tries_candidates_of_seeds_wider_than_the_rank() ->
     e = np.eye(6)
     blocks = [np.stack([e[0], 0.12 * e[1]], axis=1), *[0.9 * e[0]] * 5]
     assert len(cluster_matrices(blocks, 1, 0.1, search="paper").clusters) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("search", ["gallop", "paper"])
+def test_sizes_far_apart_are_certified_each_for_itself(dtype: str, search: str) -> None:
+    rng = np.random.default_rng(50)
+    big, tiny = (1e200, 1e-165) if dtype == "float64" else (1e20, 1e-25)
+    scales = [big, tiny, 0.0, big, tiny, 1.0, tiny, 1.0, tiny]
+    blocks = [(scale * rng.standard_normal((10, 4))).astype(dtype) for scale in scales]
+    blocks[6] = blocks[4] * np.asarray(2.0, dtype=dtype)
+    found = cluster_matrices(blocks, 2, 0.1, search=search)
+    assert sorted(i for members in found.clusters for i in members) == list(range(9))
+    for number, members in enumerate(found.clusters):
+        assert set(found.labels[members].tolist()) == {number}
+        if len(members) == 1:
+            continue
+        M = np.concatenate([blocks[i].astype(np.longdouble) for i in members], axis=1)
+        M = np.asarray(M / max(float(np.max(np.abs(M))), 1e-300), dtype=np.float64)
+        s = np.linalg.svd(M, compute_uv=False)
+        error = np.sqrt(np.sum(s[2:] ** 2) / max(np.sum(s**2), 1e-300))
+        assert error <= 0.1
+        assert found.error_lower[number] <= error + 1e-6
+    assert found.clusters == sorted(found.clusters, key=min)

@@ -65,6 +65,15 @@ def test_attributes_are_those_of_principal_component_analysis(shape: tuple[int, 
                 np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.999])
+def test_a_tolerance_is_a_share_of_the_variance(share: float) -> None:
+    X = samples(17, 300, 40)
+    ours = IncrementalSVD(tol=float(np.sqrt(1 - share)), center=True).fit(X)
+    theirs = PCA(share, svd_solver="full").fit(X)
+    assert theirs.n_components_ <= ours.n_components_ <= theirs.n_components_ + 1
+    assert ours.explained_variance_ratio_.sum() >= share
+
+
 def test_without_a_mean_variances_are_mean_squares() -> None:
     X = samples(1)
     ours = IncrementalSVD(4, n_oversamples=8).fit(X)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from scipy.sparse.linalg import aslinearoperator, svds
+from scipy.sparse.linalg import LinearOperator, aslinearoperator, svds
 
 from linalgkit import AccuracyWarning, NotFittedError
 from linalgkit._core import array as core_array
@@ -873,3 +873,32 @@ def test_intervals_know_what_a_large_mean_costs(method: str, is_sparse: bool) ->
         assert np.all(s <= upper)
         if not is_sparse:
             assert np.max(upper - lower) <= 1e-11 * mean
+
+
+@pytest.mark.parametrize("is_started", [False, True], ids=["new", "started"])
+def test_an_operator_that_fails_half_way_leaves_nothing_behind(is_started: bool) -> None:
+    A = draw(np.random.default_rng(42), 30, 90)
+    calls: list[int] = []
+
+    def matmat(X: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("out of order")
+        return A @ X
+
+    operator = LinearOperator(A.shape, matvec=A.dot, matmat=matmat, dtype=A.dtype)
+    svd = IncrementalSVD(3, buffer_size=20)
+    if is_started:
+        svd.append_columns(A[:, :33])
+        before = svd.to_state()
+    with pytest.raises(RuntimeError, match="out of order"):
+        svd.append_columns(operator)
+    if is_started:
+        assert svd.to_state().keys() == before.keys()
+        assert svd.n_samples_seen_ == 33
+        fresh = IncrementalSVD(3, buffer_size=20).append_columns(A[:, :33]).result()
+        np.testing.assert_array_equal(svd.result().U, fresh.U)
+    else:
+        assert not hasattr(svd, "n_features_in_")
+        with pytest.raises(NotFittedError):
+            svd.result()

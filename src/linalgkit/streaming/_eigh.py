@@ -19,7 +19,7 @@ from linalgkit._core.estimator import Features, joint_features
 from linalgkit._core.random import as_generator, rng_from_state, rng_state, undone_on_error
 from linalgkit._core.state import State, Stateful, check_mergeable
 from linalgkit._core.streams import row_blocks
-from linalgkit._core.validation import check_finite_block, require_fitted
+from linalgkit._core.validation import check_finite_block, is_in_memory, require_fitted
 from linalgkit.streaming._answer import (
     Answered,
     Refined,
@@ -37,7 +37,6 @@ from linalgkit.streaming._inputs import (
     check_joins,
     in_dtype,
     in_pieces,
-    is_in_memory,
     n_bytes,
     one_row_as_matrix,
 )

@@ -14,7 +14,6 @@ from linalgkit._core.array import (
     detached,
     dtype_name,
     is_complex_dtype,
-    is_dask,
     is_sparse,
     itemsize,
     library_name,
@@ -28,7 +27,7 @@ from linalgkit._core.array import (
 from linalgkit._core.estimator import as_array
 from linalgkit._core.row_buffer import row_slice
 from linalgkit._core.streams import default_block_rows
-from linalgkit._core.validation import check_finite_block
+from linalgkit._core.validation import check_finite_block, refuse_dask
 from linalgkit.streaming._preprocess import Space
 
 _HOST = numpy_namespace()
@@ -40,11 +39,8 @@ _SPARE_EXPONENT, _SPARE_EXPONENT_BEFORE = 16, 2
 
 def as_row_matrix(X: Any) -> Any:
     """Return one row (d,) as a matrix (1, d); anything else as it is."""
-    if is_dask(X):
-        raise TypeError(
-            "X must be rows in memory, got a dask array. Pass it to fit, which reads it block by "
-            "block, or pass its blocks one by one, each after compute()."
-        )
+    way_out = "Pass it to fit, which reads it block by block, or its blocks, each after compute()."
+    refuse_dask("X", X, way_out)
     if not is_sparse(X) and getattr(X, "ndim", None) == 1 and hasattr(X, "dtype"):
         array_namespace(X)
         return X[None, :]
@@ -138,21 +134,6 @@ def _rows_of_a_piece(block: Any, space: Space) -> int:
     return default_block_rows(width, size)
 
 
-def check_same_place(block: Any, space: Space) -> None:
-    """Refuse rows of another library or device than the stream's, and complex ones beside real."""
-    xp, where = namespace_of(block)
-    if library_name(xp) != library_name(space.xp) or where != space.device:
-        raise TypeError(
-            f"X must be of {library_name(space.xp)} on {space.device} as the stream was, got "
-            f"{library_name(xp)} on {where}. Convert it first."
-        )
-    if is_complex_dtype(xp, block.dtype) and not is_complex_dtype(xp, space.dtype):
-        raise TypeError(
-            f"X must be real as the stream was, got {dtype_name(xp, block.dtype)}. "
-            "Transform the real and the imaginary part by themselves."
-        )
-
-
 def in_joint_dtype(block: Any, V: Array, space: Space) -> tuple[Any, Array]:
     """Return rows and vectors in the wider of their dtypes."""
     xp = space.xp
@@ -244,20 +225,6 @@ def _check_kept(values: Array, kept: Array, space: Space) -> None:
             f"{dtype_name(space.xp, space.real)}, got {float(host[lost][0]):.3g} for row "
             f"{int(lost.argmax())}. Scale the weights, or use wider rows."
         )
-
-
-def is_in_memory(X: object) -> bool:
-    """Tell whether `X` is a table of rows, and not a store or an iterable of blocks."""
-    if isinstance(X, (list, tuple)):
-        return not any(_is_block(item) for item in X)
-    if is_sparse(X) or hasattr(X, "to_numpy"):
-        return True
-    return hasattr(X, "shape") and library_of(X) in LIBRARIES  # not so a torch DataLoader
-
-
-def _is_block(item: object) -> bool:
-    """Tell whether an item of a list is rows by itself: an array, a store, a dataframe."""
-    return is_sparse(item) or (hasattr(item, "shape") and len(item.shape) > 0)
 
 
 def n_bytes(block: Any) -> int:

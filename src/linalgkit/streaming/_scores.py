@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from linalgkit._core.array import Array, adjoint, namespace_of
 from linalgkit._core.estimator import TransformerMixin
 from linalgkit._core.linalg import ldexp
-from linalgkit._core.validation import check_array_2d, check_finite_block
-from linalgkit.streaming._inputs import check_same_place, in_joint_dtype
+from linalgkit._core.validation import check_array_2d, check_finite_block, check_same_place
+from linalgkit.streaming._inputs import in_joint_dtype
 
 if TYPE_CHECKING:
     from linalgkit.streaming._answer import Answered

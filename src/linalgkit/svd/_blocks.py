@@ -13,6 +13,7 @@ Where every matrix is one column nothing is done one by one.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -215,6 +216,22 @@ def as_blocks(
 ) -> Blocks:
     """Return a collection from a list, a 3-D array (K, m, n) or an iterable of matrices.
 
+    Arguments are those of :func:`checked_table`.
+    """
+    table, widths = checked_table(source, row_weight, n_rows=n_rows, like=like, dtypes=dtypes)
+    return in_unit(table, widths)
+
+
+def checked_table(
+    source: Any,
+    row_weight: Array | None = None,
+    *,
+    n_rows: int | None = None,
+    like: Array | None = None,
+    dtypes: Sequence[DType] = (),
+) -> tuple[Any, Any]:
+    """Return all columns as rows (N, m), and how many each matrix has.
+
     Parameters
     ----------
     source : list, array (K, m, n) or iterable
@@ -250,11 +267,71 @@ def as_blocks(
         table = table.astype(dtype) if is_sparse(table) else xp.astype(table, dtype)
     if row_weight is not None:
         table = _weighted(table, row_weight)
+    return table, widths
+
+
+def in_unit(table: Any, widths: Any) -> Blocks:
+    """Return a collection, in a unit where its numbers are far from one."""
+    values = table.data if is_sparse(table) else table
+    xp, _ = namespace_of(values)
     exponent = scale_exponent(max_abs(table))
-    plain = _PLAIN_EXPONENT if int(xp.finfo(dtype).bits) == 64 else 20
+    plain = _PLAIN_EXPONENT if int(xp.finfo(values.dtype).bits) == 64 else 20
     if abs(exponent) <= plain:
         return Blocks(table, widths)
     return Blocks(ldexp(table, -exponent), widths, exponent)
+
+
+def layers(table: Any, widths: Any) -> list[Any]:
+    """Return the numbers of matrices whose sizes agree enough for squares in one unit.
+
+    Parameters
+    ----------
+    table : array or CSR matrix (N, m)
+        All columns, as rows.
+    widths : sequence of int
+        Numbers of columns of each matrix.
+
+    Returns
+    -------
+    list of array
+        The largest ones first; zero matrices are with them.
+    """
+    found: list[Any] = []
+    for start in range(0, int(table.shape[0]), _AT_A_TIME):
+        part = table[start : min(start + _AT_A_TIME, int(table.shape[0])), :]
+        found.extend(as_columns(part).sizes())
+    largest, found = HOST.asarray(found), []
+    widths = HOST.asarray(widths, dtype="int64")
+    sizes = HOST.maximum.reduceat(largest, HOST.cumsum(widths) - widths)
+    is_double = int(namespace_of(_values(table))[0].finfo(_values(table).dtype).bits) == 64
+    reach = math.ldexp(1.0, -400 if is_double else -80)
+    left = HOST.nonzero(sizes > 0)[0]
+    while len(left):
+        near = sizes[left] >= reach * HOST.max(sizes[left])
+        found.append(left[near])
+        left = left[~near]
+    zeros = HOST.nonzero(sizes == 0)[0]
+    if not found:
+        return [zeros]
+    found[0] = HOST.sort(HOST.concat([found[0], zeros]))
+    return found
+
+
+def chosen(table: Any, widths: Any, places: Any) -> tuple[Any, Any]:
+    """Return the columns and widths of some matrices."""
+    widths = HOST.asarray(widths, dtype="int64")
+    if len(places) == len(widths):
+        return table, widths
+    ends = HOST.cumsum(widths)
+    index = HOST.concat([HOST.arange(ends[i] - widths[i], ends[i]) for i in places])
+    xp, place = namespace_of(_values(table))
+    rows = asarray(index, xp=xp, device=place)
+    part = table[rows, :] if is_sparse(table) else xp.take(table, rows, axis=0)
+    return part, widths[places]
+
+
+def _values(table: Any) -> Any:
+    return table.data if is_sparse(table) else table
 
 
 def _table(source: Any) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from linalgkit._core.array import Array, asarray
+from linalgkit._core.array import Array, array_namespace, asarray, device
 from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import EstimatorMixin
 from linalgkit._core.validation import (
@@ -23,7 +23,7 @@ from linalgkit._core.validation import (
     check_int,
     require_fitted,
 )
-from linalgkit.svd._blocks import HOST, Blocks, as_blocks
+from linalgkit.svd._blocks import HOST, Blocks, as_blocks, checked_table, chosen, in_unit, layers
 from linalgkit.svd._bounds import residual_norms
 from linalgkit.svd._groups import Group, Plan, certified_pile
 from linalgkit.svd._joining import joined_groups
@@ -140,7 +140,9 @@ def cluster_matrices(
     Bounds other than ``"incremental"`` and ``order="norm"`` keep the published seeds and
     candidates, of which ``"gallop"`` then tries twice as many at a time and goes back by
     bisection, and ``"exhaustive"`` passes over those that fail. Of no more than 256 matrices the
-    published groups are formed as well, and the partition that stores less is returned.
+    published groups are formed as well, and the partition that stores less is returned. Matrices
+    whose sizes differ by more than ``2^400`` (``2^80`` in single precision), so that squares would
+    vanish beside one another, are not put into one group.
 
     Cost: for `N` columns in all, a group of `n` columns takes ``2 s rank N_left`` operations to be
     found, ``s`` being `m`, or ``3 rank`` for 4096 tall columns and more, which are compared in
@@ -167,6 +169,35 @@ def cluster_matrices(
     >>> cluster_matrices(blocks, 3, 0.01).labels.tolist()
     [0, 1, 0, 1, 0, 1, 0, 1]
     """
+    return _partition(
+        blocks,
+        rank,
+        eps,
+        bound=bound,
+        order=order,
+        search=search,
+        merge=merge,
+        patience=patience,
+        row_weight=row_weight,
+    )[0]
+
+
+def _partition(
+    source: Any,
+    rank: int,
+    eps: float,
+    *,
+    bound: str,
+    order: str,
+    search: str,
+    merge: bool,
+    patience: int | None,
+    row_weight: Any,
+) -> tuple[MatrixClustering, int]:
+    """Return the partition, and the number of rows of the matrices.
+
+    Matrices whose sizes differ so much that squares would vanish are not put into one group.
+    """
     rank = check_int("rank", rank, 1)
     eps = check_float("eps", eps, 0.0, 1.0, high_open=True)
     check_choice("bound", bound, BOUNDS)
@@ -174,11 +205,44 @@ def cluster_matrices(
     check_choice("search", search, SEARCHES)
     merge = check_bool("merge", merge)
     limit = math.inf if patience is None else check_int("patience", patience, 1)
-    found = blocks if isinstance(blocks, Blocks) else as_blocks(blocks, row_weight)
     oversamples = 5 if search == "paper" else rank
     plan = Plan(rank, eps, bound, order, search, merge, limit, oversamples)
-    groups, status = _searched(found, plan)
-    return _outcome(found, groups, plan, status, row_weight)
+    table, widths = checked_table(source, row_weight)
+    found, clusters = [], []
+    for places in layers(table, widths):
+        blocks = in_unit(*chosen(table, widths, places))
+        groups, status = _searched(blocks, plan)
+        found.append((places, _outcome(blocks, groups, plan, status, row_weight)))
+        clusters.append(sum(group.stored for group in groups))
+    m = int(table.shape[1])
+    if len(found) == 1:
+        return found[0][1], m
+    return _side_by_side(found, m * sum(widths) / max(1, sum(clusters))), m
+
+
+def _side_by_side(found: list[tuple[Any, MatrixClustering]], ratio: float) -> MatrixClustering:
+    """Return the partitions of parts of a collection as one, numbered by first matrices."""
+    parts = [
+        (places[HOST.asarray(part.clusters[k])].tolist(), part, k)
+        for places, part in found
+        for k in range(len(part.clusters))
+    ]
+    parts.sort(key=lambda entry: min(entry[0]))
+    labels = HOST.zeros(sum(len(places) for places, _ in found), dtype="int64")
+    for number, (members, _, _) in enumerate(parts):
+        labels[members] = number
+    like = found[0][1].labels
+    xp = array_namespace(like)
+    gave_up = any(part.status == "patience" for _, part in found)
+    return MatrixClustering(
+        labels=asarray(labels, xp=xp, device=device(like), dtype=xp.int64),
+        clusters=[members for members, _, _ in parts],
+        svds=[part.svds[k] for _, part, k in parts],
+        predicted_error=[part.predicted_error[k] for _, part, k in parts],
+        error_lower=[part.error_lower[k] for _, part, k in parts],
+        compression_ratio=ratio,
+        status="patience" if gave_up else "converged",
+    )
 
 
 def _searched(blocks: Blocks, plan: Plan) -> tuple[list[Group], str]:
@@ -323,9 +387,7 @@ class ErrorConstrainedClustering(EstimatorMixin):
             The object itself.
         """
         options = self.get_params(deep=False)
-        blocks = as_blocks(X, self.row_weight)
-        found = cluster_matrices(blocks, options.pop("rank"), options.pop("eps"), **options)
-        self.clustering_, self.n_rows_ = found, blocks.m
+        self.clustering_, self.n_rows_ = _partition(X, **options)
         return self
 
     def fit_predict(self, X: Any, y: object = None) -> Array:

@@ -225,19 +225,18 @@ class IncrementalSVD(Changes):
             If the number of rows differs (both are named), entries are NaN or infinite, or
             `n_components` is larger than the number of rows.
         """
-        stream = self._stream_or_none()
-        many = hasattr(A, "matmat") and not is_sparse(A)  # pieces, of which a later one may fail
-        before = stream.duplicate() if many and stream is not None else None
+        stream, was = self._stream_or_none(), dict(self.__dict__)
+        if stream is not None and hasattr(A, "matmat") and not is_sparse(A):
+            was["_stream"] = stream.duplicate()  # comes in pieces, of which a later one may fail
         first = 0
         try:
             for rows in transposed_pieces(A, self._columns_at_a_time):
                 self._push(rows, None, first)
                 first += int(rows.shape[0])
-        except (TypeError, ValueError):
-            if many and stream is not None and not self.__dict__.get("_is_broken"):
-                self._stream = before
-            elif many and stream is None:
-                self.__dict__.pop("_stream", None)
+        except BaseException:
+            if not self.__dict__.get("_is_broken"):
+                self.__dict__.clear()
+                self.__dict__.update(was)
             raise
         return self
 

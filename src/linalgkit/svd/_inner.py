@@ -19,6 +19,7 @@ from linalgkit._core.array import (
     adjoint,
     array_namespace,
     asarray,
+    detached,
     eps,
     is_complex_dtype,
     is_sparse,
@@ -111,6 +112,7 @@ class InnerProduct(PortablePickle):
 
     def _as_values(self, W: Any) -> Any:
         """Return weights, a dense matrix of the library of the data, or a sparse one."""
+        W = detached(W)
         if is_sparse(W):
             return self._as_sparse(W)
         if hasattr(W, "matmat") and hasattr(W, "shape"):
