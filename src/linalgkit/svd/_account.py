@@ -48,12 +48,13 @@ class Account:
         differences are not orthogonal, and this is all that bounds their sum.
     before_fro, before_spectral : float
         Sums over earlier runs of the norms of the differences.
-    steps : int
-        Squares that were read from decompositions, each with a rounding error.
+    noise : float
+        Sum over the squares that were read from Gram matrices, or subtracted, of the largest
+        there was: times a few roundoffs, what is uncertain about them.
+    turns : int
+        Steps and changes that there were.
     top : float
         The largest square of a singular value that there ever was.
-    is_squared : bool
-        Whether singular values ever came from a Gram matrix.
     whole : float or None
         Sum of the squares of all that was appended; None once it has been changed since.
     """
@@ -69,9 +70,9 @@ class Account:
     apart_spectral: float = 0.0
     before_fro: float = 0.0
     before_spectral: float = 0.0
-    steps: int = 0
+    noise: float = 0.0
+    turns: int = 0
     top: float = 0.0
-    is_squared: bool = False
     whole: float | None = 0.0
 
     @property
@@ -103,11 +104,11 @@ class Account:
             largest=tuple(a + b for a, b in pairs),
             apart_fro=self.apart_fro + math.sqrt(math.fsum(found)),
             apart_spectral=self.apart_spectral + (math.sqrt(found[0]) if found else 0.0),
-            steps=self.steps + 1 + len(found),
+            turns=self.turns + 1,
         )
 
-    def shrunk(self, amount: float, total: float, count: int) -> Account:
-        """Return the account after `count` squares were lowered by `amount`, in sum by `total`."""
+    def shrunk(self, amount: float, total: float) -> Account:
+        """Return the account after squares were lowered by `amount`, in sum by `total`."""
         return replace(
             self,
             lost=self.lost + total,
@@ -115,7 +116,7 @@ class Account:
             apart_fro=self.apart_fro + math.sqrt(total),
             apart_spectral=self.apart_spectral + math.sqrt(amount),
             is_shrunk=True,
-            steps=self.steps + count,
+            turns=self.turns + 1,
         )
 
     def new_energy(self, energy: float) -> Account:
@@ -128,15 +129,15 @@ class Account:
         """``||A||_F^2``, or that of the matrix changes were made to where it is not known."""
         return self.energy if self.whole is None else self.whole
 
-    def leaf(self, lost: float, delta: float, count: int = 1) -> Account:
-        """Return the account after new columns were projected on `count` vectors."""
+    def leaf(self, lost: float, delta: float) -> Account:
+        """Return the account after new columns were projected on a few vectors."""
         return replace(
             self,
             lost=self.lost + lost,
             delta=self.delta + delta,
             rough_lost=self.rough_lost + lost,
             rough_delta=self.rough_delta + delta,
-            steps=self.steps + 1 + count,
+            turns=self.turns + 1,
         )
 
     def faded(self, factor: float) -> Account:
@@ -151,6 +152,7 @@ class Account:
             rough_lost=f * self.rough_lost,
             rough_delta=f * self.rough_delta,
             top=f * self.top,
+            noise=f * self.noise,
             largest=tuple(f * value for value in self.largest),
             apart_fro=abs(factor) * self.apart_fro,
             apart_spectral=abs(factor) * self.apart_spectral,
@@ -170,6 +172,7 @@ class Account:
             rough_lost=ldexp_float(self.rough_lost, square),
             rough_delta=ldexp_float(self.rough_delta, square),
             top=ldexp_float(self.top, square),
+            noise=ldexp_float(self.noise, square),
             largest=tuple(ldexp_float(value, square) for value in self.largest),
             apart_fro=ldexp_float(self.apart_fro, plain),
             apart_spectral=ldexp_float(self.apart_spectral, plain),
@@ -194,9 +197,9 @@ class Account:
             apart_spectral=math.hypot(self.apart_spectral, other.apart_spectral),
             before_fro=math.hypot(self.before_fro, other.before_fro),
             before_spectral=math.hypot(self.before_spectral, other.before_spectral),
-            steps=self.steps + other.steps,
+            noise=self.noise + other.noise,
+            turns=self.turns + other.turns,
             top=max(self.top, other.top),
-            is_squared=self.is_squared or other.is_squared,
         )
 
     def new_run(self, energy: float) -> Account:
@@ -215,16 +218,16 @@ class Account:
             before_fro=self.before_fro + fro,
             before_spectral=self.before_spectral + spectral,
             is_shrunk=self.is_shrunk,
-            steps=self.steps + 1,
+            noise=self.noise,
+            turns=self.turns + 1,
             top=self.top,
-            is_squared=self.is_squared,
             whole=self.whole,
         )
 
-    def seen(self, square: float, *, is_squared: bool) -> Account:
-        """Return the account after a step with a largest square, of a Gram matrix or not."""
+    def seen(self, square: float, count: int = 0) -> Account:
+        """Return the account after a step with a largest square, and `count` uncertain ones."""
         top = max(self.top, square)
-        return replace(self, top=top, is_squared=self.is_squared or is_squared)
+        return replace(self, top=top, noise=self.noise + count * max(square, self.top))
 
     def of_rank(self, r: int) -> float:
         """Return a bound on the sum of the `r` largest eigenvalues of ``D``."""
@@ -314,7 +317,8 @@ class Enclosure:
             return 1.0
         if self.account.before_spectral > 0 or self.is_of_rows:
             gap = math.sqrt(self.square(r - 1)) - math.sqrt(self.square(r))
-            shift = math.sqrt(self.account.delta) + self.account.before_spectral + self.slack
+            shift = math.sqrt(self.account.delta + self.square_slack)
+            shift += self.account.before_spectral + self.slack
             return min(1.0, shift / (gap - shift)) if gap > shift else 1.0
         shift = self.account.delta + self.square_slack
         shift += 2.0 * math.sqrt(self.square(0)) * self.slack

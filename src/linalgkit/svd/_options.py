@@ -15,6 +15,7 @@ METHODS = ("auto", "qr", "cholqr", "gram")
 TRUNCATIONS = ("svd", "frequent-directions")
 TOL_MODES = ("relative", "absolute")
 _RESOLVED = 64.0  # roots of the roundoff: smaller shares are not read from squares
+_NOISE = 32.0  # roundoffs of what is uncertain, before no more is added to it
 _LEAST_BUFFER = 16
 _MOST_BUFFER = 1024
 _ENTRIES = 1 << 16  # of the columns that wait at least, where there is room for so many
@@ -149,13 +150,16 @@ class SVDOptions:
         tol = math.ldexp(self.tol, -exponent) if abs(exponent) < 2000 else 0.0
         return tol * tol
 
-    def is_beyond_squares(self, energy: float, exponent: int, roundoff: float) -> bool:
+    def is_beyond_squares(
+        self, energy: float, exponent: int, roundoff: float, noise: float
+    ) -> bool:
         """Tell whether squares do not resolve the error that is allowed, and others may be used."""
         if self.method != "auto" or self.tol is None:
             return False
         energy = 1.0 if self.tol_mode == "relative" and energy == 0.0 else energy
         allowed = self.allowed(energy, exponent)
-        return energy > 0.0 and allowed is not None and allowed <= _RESOLVED**2 * roundoff * energy
+        limit = roundoff * (_RESOLVED**2 * energy + _NOISE * noise)
+        return energy > 0.0 and allowed is not None and allowed <= limit
 
     def truncation_of(self, m: int, lost: float, allowed: float | None, floor: float) -> Truncation:
         """Return the rule of a step: capacity, tolerance and what counts as rounding error."""

@@ -115,7 +115,7 @@ class Pile:
         lost = max(0.0, energy - norm_fro(P, xp) ** 2)
         lost += _LEAF_ROUNDING * self._wide_eps * energy
         projected = DenseColumns(xp.astype(P, blocks.dtype, copy=False), xp)
-        account = self.account.taken_in(energy).leaf(lost, lost)
+        account = self.account.taken_in(energy).seen(energy, 4).leaf(lost, lost)
         return self._stepped(projected, account, self.width + new.b)
 
     # Where numbers are rounded to less than the device's widest float, what is kept is no longer
@@ -133,6 +133,7 @@ class Pile:
         else:
             rows = xp.concat([columns(kept, xp), new.dense()], axis=0)
             found = gram_step(None, DenseColumns(rows, xp), rule, xp)
+        account = account.seen(found.squares[0] if found.squares else 0.0, len(found.squares))
         account = account.truncated(found.squares[found.kept.rank :], self.cap)
         return replace(self, kept=found.kept, account=account, width=width)
 
@@ -156,7 +157,7 @@ class Pile:
         top = squares[0] if squares else 0.0
         roundoff = eps(self.blocks.xp, self.blocks.dtype)
         slack = _ROUNDING * roundoff * math.sqrt(top * max(1, self.width))
-        room = _ROUNDING * self._wide_eps * top * (1 + self.account.steps)
+        room = _ROUNDING * self._wide_eps * (top + self.account.noise)
         return Enclosure(tuple(squares), self.account, slack, room)
 
     def interval(self) -> tuple[float, float]:

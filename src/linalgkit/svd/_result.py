@@ -32,7 +32,9 @@ from linalgkit.svd._options import least_rank
 from linalgkit.svd._steps import decomposed, host
 from linalgkit.svd._stream import ColumnStream
 
-_ROUNDING = 8.0  # roundoffs of the largest singular value, times the root of the columns
+_ROUNDING = 8.0  # roundoffs of the largest square, for each that is uncertain
+_ROOTS = 32.0  # roundoffs of the largest singular value, times the root of the columns
+_TURNS = 16.0  # roundoffs of it for every step
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +58,8 @@ class SVDResult:
         ``||A||_F`` (weighted by `forgetting`, less the mean with `center`). After updates, where
         the norm is no longer known, that of the matrix they were made to.
     error_fro : float
-        ``||A - U diag(s) Vh||_F``, to rounding: of 1e-15 of the norm, or of 1e-8 and less with
-        ``"gram"``, whose squares are known to some roundoffs of the largest.
+        ``||A - U diag(s) Vh||_F``, to rounding: of 1e-15 of the norm, or with ``"gram"``, whose
+        squares are known to some roundoffs of the largest, of 1e-8 times the root of the steps.
     error_kind : str
         ``"exact"``: `error_fro` is that norm, whatever was discarded when. ``"bound"``: it is an
         upper bound, after low-rank updates, removals, columns and rows in turns; with Frequent
@@ -91,7 +93,7 @@ class SVDResult:
         Returns
         -------
         lower, upper : array (rank,)
-            The ends, rounding errors (``8 eps s_1 sqrt(n)``) included.
+            The ends, rounding errors included: ``eps s_1 (32 sqrt(n + 4) + 16 k)`` after k steps.
         """
         lower, upper = self._enclosure.sigma_bounds(self.rank)
         return self._like_s(lower), self._like_s(upper)
@@ -142,12 +144,10 @@ def enclosure_of(stream: ColumnStream, squares: list[float]) -> Enclosure:
     xp = stream.xp
     largest = max(squares[0] if squares else 0.0, stream.account.top)
     roundoff = eps(xp, stream.dtype)
-    slack = _ROUNDING * roundoff * math.sqrt(largest * (4 + stream.n_columns))
+    count = _ROOTS * math.sqrt(4 + stream.n_columns) + _TURNS * stream.account.turns
+    slack = roundoff * math.sqrt(largest) * count
     wide = eps(xp, widest_dtype(xp, stream.device, stream.dtype))
-    # Squares are taken by the Gram matrix, and where they are subtracted from one another.
-    is_squared = stream.account.is_squared or stream.account.is_shrunk
-    steps = stream.account.steps if is_squared else 0
-    square_slack = _ROUNDING * wide * largest * steps
+    square_slack = _ROUNDING * wide * stream.account.noise
     is_of_rows = stream.run == "rows"
     return Enclosure(tuple(squares), stream.account, slack, square_slack, is_of_rows)
 
@@ -179,8 +179,8 @@ def answer(stream: ColumnStream, *, stacklevel: int = 3) -> SVDResult:
     error = ldexp_float(error, exponent)
     if status == "max_rank":
         warnings.warn(
-            f"the error {error:.3g} is above the tolerance with n_components="
-            f"{options.n_components}. {_way_out(held)}",
+            f"the error may be as large as {_bound_of(enclosure, rank, exponent):.3g}, above the "
+            f"tolerance, with n_components={options.n_components}. {_way_out(held)}",
             AccuracyWarning,
             stacklevel=stacklevel,
         )
@@ -199,6 +199,10 @@ def answer(stream: ColumnStream, *, stacklevel: int = 3) -> SVDResult:
         _enclosure=enclosure,
         _exponent=exponent,
     )
+
+
+def _bound_of(enclosure: Enclosure, rank: int, exponent: int) -> float:
+    return ldexp_float(enclosure.error_bound(rank), exponent)
 
 
 def _way_out(stream: ColumnStream) -> str:

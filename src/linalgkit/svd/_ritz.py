@@ -214,7 +214,7 @@ def _factored(X: Array, scale: float, xp: Namespace) -> Array:
     if w == 0:
         return X
     floor = 16.0 * eps(xp, X.dtype) * math.sqrt(int(X.shape[0])) * scale
-    factor = factored(xp.matrix_transpose(X), xp)
+    factor = factored(xp.matrix_transpose(X), xp, least=0.0)  # any basis will do
     if factor is not None and factor.least > floor:
         return X @ xp.matrix_transpose(factor.T)
     Q, R = xp.linalg.qr(X, mode="reduced")

@@ -37,6 +37,7 @@ from linalgkit.svd._columns import Columns, conj, gram, overwritten, summed
 
 Budget = Callable[[list[float]], int]
 _QUICK = 100.0  # roundoffs that one pass of Cholesky QR may cost; two cost a few
+_PIVOT = 0.1  # of columns of norm one: with a smaller one by Householder reflections
 _TILT = 0.5  # of the new directions that a second projection may take away
 _MOST_PASSES = 4
 
@@ -317,8 +318,12 @@ class Factored(NamedTuple):
         return 1.0 / (self.pivot * smaller) if smaller > 0.0 else math.inf
 
 
-def factored(rest: Array, xp: Namespace) -> Factored | None:
-    """Return the factor of rows from their Gram matrix, or None where that would not be safe."""
+def factored(rest: Array, xp: Namespace, least: float = _PIVOT) -> Factored | None:
+    """Return the factor of rows from their Gram matrix, or None where that would not be safe.
+
+    ``(T rest)^T B`` differs from ``rest^T`` by roundoffs over the pivot: `least` is the smallest
+    one that is good enough.
+    """
     if int(rest.shape[0]) == 0:
         return None
     G = hermitian_part(gram(rest, rest, xp), xp)
@@ -332,7 +337,7 @@ def factored(rest: Array, xp: Namespace) -> Factored | None:
         return None
     b = int(rest.shape[0])
     pivot = float(xp.min(real_diagonal(L, xp)))
-    if pivot < 30.0 * math.sqrt(eps(xp, G.dtype) * b):
+    if pivot < max(least, 30.0 * math.sqrt(eps(xp, G.dtype) * b)):
         return None
     B = adjoint(L, xp) * xp.astype(lengths, G.dtype)[None, :]
     identity = xp.eye(b, dtype=B.dtype, device=device(B))

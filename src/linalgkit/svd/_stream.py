@@ -170,7 +170,7 @@ class ColumnStream(Stateful):
         """Whether the tolerance is below what squares resolve."""
         roundoff = eps(self.xp, widest_dtype(self.xp, self.device, self.dtype))
         energy, options = self.account.norm_square, self.options
-        return options.is_beyond_squares(energy, self.exponent, roundoff)
+        return options.is_beyond_squares(energy, self.exponent, roundoff, self.account.noise)
 
     def _is_resolved(self) -> bool:
         """Tell whether squares resolve what is kept, or nobody asked for more."""
@@ -183,16 +183,17 @@ class ColumnStream(Stateful):
         """Take in a block of columns (b, m): unit, weights, mean, step."""
         b = int(rows.shape[0])
         self.start_run("columns")
-        weights = self._fade(b)
-        block = self._in_unit(as_columns(rows, own=own), weights)
+        weights, block = self._fade(b), as_columns(rows, own=own)
+        if weights is not None and self.mean is None:
+            block = block.weighted(weights)
+        self.follow(block.size())
+        block = block.in_unit(self.exponent)
         extra = None
         if self.mean is not None:
             unit = self.exponent
             self.mean, size, block, extra = self.mean.centred(block, weights, unit, self.xp)
             # Differences are good to roundoffs of what they were taken of.
-            self.account = self.account.seen(size, is_squared=self.sparse)
-        elif weights is not None:
-            block = block.weighted(weights)
+            self.account = self.account.seen(size, 2 * b if self.sparse else 0)
         self._add(block, (b,))
         if extra is not None:
             self._add(DenseColumns(self.xp.astype(extra, self.dtype), self.xp), (1,))
@@ -214,7 +215,7 @@ class ColumnStream(Stateful):
             )
             top = step.squares[0] if step.squares else 0.0
             count = 2 * len(step.squares) + 16
-            self.account = self.account.seen(top, is_squared=True).leaf(lost, delta, count)
+            self.account = self.account.seen(top, count).leaf(lost, delta)
             self._keep(step, self._joined(parts))
         else:
             step = self._step(block)  # which may turn what was there
@@ -245,13 +246,10 @@ class ColumnStream(Stateful):
         if self.mean is not None:
             self.mean = self.mean.faded(math.ldexp(factor, max(exponent, -4000)))
         self.exponent += exponent
+        size = math.sqrt(self.account.energy)
+        if 0.0 < size < math.ldexp(1.0, -self._plain_exponent):
+            self._change_unit(self.exponent + scale_exponent(size))
         return [f ** (b - 1 - j) for j in range(b)]
-
-    def _in_unit(self, block: Columns, weights: list[float] | None) -> Columns:
-        """Return a block in the unit of the stream, which follows numbers far from one."""
-        sizes = block.sizes() if weights else [block.size()]
-        self.follow(max(w * size for w, size in zip(weights or [1.0], sizes, strict=True)))
-        return block.in_unit(self.exponent)
 
     def follow(self, largest: float, exponent: int = 0) -> None:
         """Take another unit where numbers of ``largest 2**exponent`` ask for it; zeros do not."""
@@ -353,11 +351,12 @@ class ColumnStream(Stateful):
         """Write down that the largest of some squares became others, and the rest zero."""
         count = len(target)
         top = squares[0] if squares else 0.0
-        self.account = self.account.seen(top, is_squared=is_squared)
+        is_uncertain = is_squared or self.options.shrinks
+        self.account = self.account.seen(top, len(squares) if is_uncertain else 0)
         if self.options.shrinks and count < len(squares):
             amount = squares[count]  # off each of those kept, to rounding
             lost = count * amount + math.fsum(squares[count:])
-            self.account = self.account.shrunk(amount, lost, len(squares))
+            self.account = self.account.shrunk(amount, lost)
         else:
             self.account = self.account.truncated(squares[count:], self.options.capacity(self.m))
 
@@ -373,7 +372,8 @@ class ColumnStream(Stateful):
             return
         self.start_run("columns")
         theirs.start_run("columns")
-        exponent = max(self.exponent, theirs.exponent) if self.kept else theirs.exponent
+        held = [part.exponent for part in (self, theirs) if part.account.energy > 0.0]
+        exponent = max(held, default=self.exponent)
         self._change_unit(exponent)
         theirs._change_unit(exponent)
         account = self.account.merged(theirs.account)
