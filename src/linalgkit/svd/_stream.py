@@ -294,7 +294,8 @@ class ColumnStream(Stateful):
         k = 0 if self.kept is None else self.kept.rank
         self.is_orthogonal = self.is_orthogonal or self._is_tight
         if self.m <= k + block.b:
-            return direct_step(self.kept, block, self.rule_of(self.m), self.xp)
+            floor = 4.0 * eps(self.xp, self.dtype) * math.sqrt(k + block.b)
+            return direct_step(self.kept, block, self.rule_of(self.m, floor), self.xp)
         if not self.is_orthogonal:
             wide = widest_dtype(self.xp, self.device, self.dtype)
             step = gram_step(self.kept, block, self.rule_of(self.m, self._gram_floor), self.xp)
