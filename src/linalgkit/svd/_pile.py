@@ -118,21 +118,12 @@ class Pile:
         account = self.account.taken_in(energy).seen(energy, 4).leaf(lost, lost)
         return self._stepped(projected, account, self.width + new.b)
 
-    # Where numbers are rounded to less than the device's widest float, what is kept is no longer
-    # orthogonal to it: its Gram matrix is then formed anew, so that the rounding is one of singular
-    # values, not of their squares.
     def _stepped(self, new: Columns, account: Account, width: int) -> Pile:
         xp = self.blocks.xp
         rule = Truncation(self.cap, floor=math.sqrt(50.0 * self._wide_eps))
-        kept = self.kept
-        k = 0 if kept is None else kept.rank
-        if self.blocks.m <= k + new.b:
-            found = direct_step(kept, new, rule, xp)
-        elif kept is None or self._wide_eps == eps(xp, self.blocks.dtype):
-            found = gram_step(kept, new, rule, xp)
-        else:
-            rows = xp.concat([columns(kept, xp), new.dense()], axis=0)
-            found = gram_step(None, DenseColumns(rows, xp), rule, xp)
+        k = 0 if self.kept is None else self.kept.rank
+        step = direct_step if self.blocks.m <= k + new.b else gram_step
+        found = step(self.kept, new, rule, xp)
         account = account.seen(found.squares[0] if found.squares else 0.0, len(found.squares))
         account = account.truncated(found.squares[found.kept.rank :], self.cap)
         return replace(self, kept=found.kept, account=account, width=width)
