@@ -18,6 +18,7 @@ from linalgkit import _kernels
 from linalgkit._core.array import numpy_namespace
 from linalgkit._kernels import cupy_forms
 from linalgkit._kernels.cupy_forms import (
+    accept,
     dense,
     embedding,
     hadamard,
@@ -32,6 +33,15 @@ from .cuda_host import HostDevice
 NP = numpy_namespace()
 
 INSTANCES = {
+    "accept": [
+        f"accept_proposals<{t}, {s}>"
+        for t, s in (
+            ("float", "double"),
+            ("double", "double"),
+            ("Complex<float>", "Complex<double>"),
+            ("Complex<double>", "Complex<double>"),
+        )
+    ],
     "dense": [
         *(
             f"normal_product<{t}, {m}, {is_residual}>"
@@ -53,6 +63,9 @@ INSTANCES = {
         "ladder_solve<Complex<double>, Complex<double>>",
     ],
     "normal": ["normal_rows<float>", "normal_rows<double>"],
+    "tensor_basis": [
+        f"tensor_basis<{t}>" for t in ("float", "double", "Complex<float>", "Complex<double>")
+    ],
     "sparse": [
         f"csr_normal_product<{t}, {s}, {i}, {q}>"
         for (t, s), i, q in product(
@@ -104,7 +117,7 @@ def host_device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
 
 @pytest.fixture(autouse=True)
 def launch_on_host(host_device: HostDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (dense, embedding, hadamard, ladder, normal, sparse):
+    for module in (accept, dense, embedding, hadamard, ladder, normal, sparse):
         monkeypatch.setattr(module, "launch", host_device.launch)
 
 
@@ -267,3 +280,14 @@ def test_normal_rows_on_the_host(dtype: str, first: int, rows: int, m: int) -> N
     difference = np.abs(found.view(real) - expected.view(real))
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     assert np.all(difference <= 8 * np.spacing(np.abs(expected.view(real))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize(("b", "need"), [(60, 60), (300, 17), (1, 1), (0, 3)])
+def test_acceptance_on_the_host(rng: np.random.Generator, dtype: str, b: int, need: int) -> None:
+    R = data(rng, dtype, b, 20)
+    H, uniforms = R @ R.conj().T, rng.random(b)
+    envelope = np.real(np.diag(H)).astype(np.float64)
+    arguments = H, envelope, uniforms, need, 1e-5
+    expected = _kernels.registered()["accept_proposals"].forms()["portable"](NP, *arguments)
+    assert accept.accept_proposals(NP, *arguments).tolist() == expected.tolist()
