@@ -16,7 +16,7 @@ from linalgkit._core.triangular import SingularMatrixError
 from linalgkit._core.validation import AccuracyWarning, NotFittedError
 
 if TYPE_CHECKING:
-    from linalgkit import datasets, plotting, regression, sketching, streaming, svd
+    from linalgkit import datasets, plotting, regression, sampling, sketching, streaming, svd
 
 __version__ = "0.1.0"
 
@@ -28,12 +28,15 @@ __all__ = [
     "datasets",
     "plotting",
     "regression",
+    "sampling",
     "sketching",
     "streaming",
     "svd",
 ]
 
-_ROOMS = frozenset({"datasets", "plotting", "regression", "sketching", "streaming", "svd"})
+_ROOMS = frozenset(
+    {"datasets", "plotting", "regression", "sampling", "sketching", "streaming", "svd"}
+)
 
 
 def __getattr__(name: str) -> Any:

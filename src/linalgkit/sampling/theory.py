@@ -1,0 +1,181 @@
+"""Constants of optimal weighted least squares: sizes, probabilities and bounds from theory.
+
+For `n` independent points of the optimal law (weights ``w = m / k``, Gram matrix ``G``) a matrix
+Chernoff bound says [1]_
+
+    P(lambda_min(G) < 1 - delta) <= m exp(-c n / m),     c = delta + (1 - delta) log(1 - delta)
+    P(||G - I||_2 > delta) <= 2 m exp(-c' n / m),        c' = (1 + delta) log(1 + delta) - delta.
+
+Repeated determinantal point processes need far fewer points than that says. What a design is
+worth, its own eigenvalues tell (``Design.lmin``, ``Design.lmax``).
+
+References
+----------
+.. [1] A. Cohen, G. Migliorati, "Optimal weighted least-squares methods", SMAI J. Comput. Math. 3
+   (2017).
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = [
+    "bss_bound",
+    "chernoff_constant",
+    "chernoff_failure",
+    "expected_proposals",
+    "iid_size",
+    "volume_inverse",
+]
+
+
+def chernoff_constant(delta: float, kind: str = "norm") -> float:
+    """Return the rate of the matrix Chernoff bound.
+
+    Parameters
+    ----------
+    delta : float
+        Distance allowed, in (0, 1).
+    kind : {"norm", "lmin"}, default "norm"
+        Both ends of the spectrum, ``c'``, or the lower one alone, ``c``.
+
+    Returns
+    -------
+    float
+        ``(1 + delta) log(1 + delta) - delta``, or ``delta + (1 - delta) log(1 - delta)``.
+
+    Examples
+    --------
+    >>> round(chernoff_constant(0.9), 4), round(chernoff_constant(0.9, "lmin"), 4)
+    (0.3195, 0.6697)
+    """
+    if kind == "lmin":
+        return delta + (1 - delta) * math.log1p(-delta)
+    return (1 + delta) * math.log1p(delta) - delta
+
+
+def chernoff_failure(
+    m: int, n: int, delta: float, kind: str = "norm", *, mixture: float = 1.0
+) -> float:
+    """Bound the probability that independent optimal points miss a condition.
+
+    Parameters
+    ----------
+    m, n : int
+        Dimension and points.
+    delta : float
+        Distance allowed, in (0, 1).
+    kind : {"norm", "lmin"}, default "norm"
+        ``||G - I||_2 <= delta``, or ``lambda_min(G) >= 1 - delta``.
+    mixture : float, default 1.0
+        Share of the optimal law in ``mixture k / m + (1 - mixture)``: rows are longer by its
+        reciprocal.
+
+    Returns
+    -------
+    float
+        The bound, at most 1 (where it says nothing).
+
+    Examples
+    --------
+    >>> chernoff_failure(11, 266, 0.9) <= 0.01 < chernoff_failure(11, 264, 0.9)
+    True
+    """
+    factor = m if kind == "lmin" else 2 * m
+    return min(1.0, factor * math.exp(-chernoff_constant(delta, kind) * mixture * n / m))
+
+
+def iid_size(m: int, delta: float, eta: float, kind: str = "norm", *, boost: int = 1) -> int:
+    """Return how many independent optimal points theory asks for.
+
+    Parameters
+    ----------
+    m : int
+        Dimension.
+    delta, eta : float
+        Distance allowed, and the probability of missing it, both in (0, 1).
+    kind : {"norm", "lmin"}, default "norm"
+        ``||G - I||_2 <= delta``, or ``lambda_min(G) >= 1 - delta``.
+    boost : int, default 1
+        Designs of which the best is taken: each may fail with probability ``eta^(1 / boost)``.
+
+    Returns
+    -------
+    int
+        ``ceil(m log(2 m / eta^(1 / boost)) / c')``; with "lmin" ``m`` and ``c`` instead of
+        ``2 m`` and ``c'``.
+
+    Examples
+    --------
+    >>> round(iid_size(11, 0.9, 0.01) / 11, 1), round(iid_size(45, 0.9, 0.01) / 45, 1)
+    (24.1, 28.5)
+    """
+    factor = m if kind == "lmin" else 2 * m
+    logarithm = math.log(factor) - math.log(eta) / boost
+    return math.ceil(m * logarithm / chernoff_constant(delta, kind))
+
+
+def expected_proposals(m: int) -> float:
+    """Return how many proposals a sample of a projection process takes by rejection.
+
+    Parameters
+    ----------
+    m : int
+        Points of the sample.
+
+    Returns
+    -------
+    float
+        ``m H_m = m (1 + 1/2 + ... + 1/m)``: with `t` points found, a proposal of the Christoffel
+        law is kept with probability ``(m - t) / m``.
+
+    Examples
+    --------
+    >>> round(expected_proposals(15), 1)
+    49.8
+    """
+    return m * math.fsum(1 / t for t in range(1, m + 1))
+
+
+def volume_inverse(m: int, n: int) -> float:
+    """Return the factor of the expected inverse Gram matrix of volume-rescaled points.
+
+    Parameters
+    ----------
+    m, n : int
+        Dimension and points.
+
+    Returns
+    -------
+    float
+        ``n / (n - m + 1)``: ``E[G^-1]`` is at most that times the identity, with equality where
+        sets of deficient rank have probability zero.
+
+    Examples
+    --------
+    >>> volume_inverse(15, 30)
+    1.875
+    """
+    return n / (n - m + 1)
+
+
+def bss_bound(b: float) -> float:
+    """Return the condition number that barrier potentials guarantee.
+
+    Parameters
+    ----------
+    b : float
+        Points per function, greater than 1.
+
+    Returns
+    -------
+    float
+        ``((sqrt b + 1) / (sqrt b - 1))^2``.
+
+    Examples
+    --------
+    >>> round(bss_bound(4.0), 12)
+    9.0
+    """
+    root = math.sqrt(b)
+    return ((root + 1) / (root - 1)) ** 2
