@@ -303,4 +303,57 @@ CLUSTERING = (
     ),
 )
 
-FIGURES = STREAMING_EIGENVECTORS + SKETCHING + REGRESSION + SVD + CLUSTERING
+_DPPY = find_spec("dppy") is not None
+
+
+def _dppy(what: str, benchmark: str, times: float, *params: Any) -> tuple[Figure, ...]:
+    """Return a figure against DPPy, where that is installed."""
+    track = f"sampling.{benchmark}.track_ratio_to_peer"
+    figure = Figure(f"time, {what}, against DPPy", track, 1 / times, params, times_faster=True)
+    return (figure,) if _DPPY else ()
+
+
+SAMPLING = (
+    *_dppy(
+        "projection sample with set-up, n=100000 m=100",
+        "Projection",
+        600,
+        "tall",
+        "with set-up",
+    ),
+    *_dppy("warm projection sample, n=100000 m=100", "Projection", 2000, "tall", "warm"),
+    *_dppy("warm projection sample, n=10000 m=500", "Projection", 500, "wide", "warm"),
+    *(
+        Figure(
+            f"time, raw X, n=100000 m=500, set-up and one sample, {scores} scores, over X.T @ X",
+            "sampling.RawRows.track_ratio_to_limit",
+            limit,
+            (scores,),
+        )
+        for scores, limit in (("exact", 3.5), ("sketch", 2.0))
+    ),
+    Figure("time, warm sample, m=100, n=1e6 over n=1e4", "sampling.Warm.track_growth", 1.5),
+    Figure("memory over 8 (m^2 + 4 b m) + 16 n bytes", "sampling.Warm.track_memory", 1.0),
+    Figure("proposals a sample, departure from m H_m", "sampling.Proposals.track_departure", 0.02),
+    *_dppy("next k-DPP sample, n=100000 D=100 k=20", "FixedSize", 500),
+    Figure(
+        "time, continuous sample, m=969 d=3, over one product of matrices of size m",
+        "sampling.Continuous.track_ratio_to_limit",
+        8.0,
+        (3,),
+    ),
+    *_dppy("continuous sample, m=300 d=2", "Continuous", 40, 2),
+    *(
+        Figure(
+            f"part of designs of 3 m points with lmin < .1, m={m}",
+            "sampling.Designs.track_failures",
+            0.01,
+            (case,),
+        )
+        for case, m in (((1, 10), 11), ((2, 8), 45))
+    ),
+    Figure("seconds, greedy removal from 270 points, m=45", "sampling.Greedy.track_seconds", 0.1),
+    Figure("points left over m", "sampling.Greedy.track_points", 1.05),
+)
+
+FIGURES = STREAMING_EIGENVECTORS + SKETCHING + REGRESSION + SVD + CLUSTERING + SAMPLING

@@ -32,6 +32,7 @@ __all__ = [
     "HistoryPCA",
     "IncrementalPCAPeer",
     "Peer",
+    "has_dppy",
     "has_gensim",
     "make",
     "run",
@@ -58,6 +59,11 @@ _MAKERS: dict[str, Callable[[int, int], Peer]] = {
 }
 
 NAMES = tuple(_MAKERS)
+
+
+def has_dppy() -> bool:
+    """Tell whether DPPy can be imported (``pip install dppy``)."""
+    return importlib.util.find_spec("dppy") is not None
 
 
 def has_gensim() -> bool:
