@@ -29,14 +29,11 @@ def _quietly(call: Any) -> Any:
         return call()
 
 
-class _BesideDPPy(_base.Comparison):
-    """A comparison with DPPy, where that is installed."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Take away the figure that cannot be taken."""
-        super().__init_subclass__(**kwargs)
-        if not peers.has_dppy():
-            cls.track_ratio_to_peer = None
+def _beside_dppy(cls: type[_base.Comparison]) -> type[_base.Comparison]:
+    """Take away the figure that cannot be taken where DPPy is not installed."""
+    if not peers.has_dppy():
+        cls.track_ratio_to_peer = None
+    return cls
 
 
 def orthonormal(n: int, m: int) -> np.ndarray[Any, Any]:
@@ -44,7 +41,8 @@ def orthonormal(n: int, m: int) -> np.ndarray[Any, Any]:
     return np.linalg.qr(np.random.default_rng(0).standard_normal((n, m)))[0]
 
 
-class Projection(_BesideDPPy):
+@_beside_dppy
+class Projection(_base.Comparison):
     """One sample of m of n rows, orthonormal columns given, with the set-up or warm."""
 
     sizes = _base.sized(
@@ -148,7 +146,8 @@ class Proposals:
         return abs(self.dpp.n_proposals_ / self.runs / expected - 1)
 
 
-class FixedSize(_BesideDPPy):
+@_beside_dppy
+class FixedSize(_base.Comparison):
     """The next sample of k items by a kernel of low rank."""
 
     n, rank, k = _base.sized((2000, 30, 5), (100_000, 100, 20))
@@ -172,7 +171,8 @@ class FixedSize(_BesideDPPy):
         return self.rival.sample_exact_k_dpp(size=self.k, random_state=self.state)
 
 
-class Continuous(_BesideDPPy):
+@_beside_dppy
+class Continuous(_base.Comparison):
     """A sample for polynomials in d variables, beside one product of matrices of that size."""
 
     degrees = _base.sized({2: 5, 3: 4}, {2: 23, 3: 16})

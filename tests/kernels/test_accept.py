@@ -58,7 +58,7 @@ def test_single_precision_is_worked_on_in_double(rng: Draw, form: str, dtype: st
     R = data(rng, dtype, 30, 10)
     H = R @ R.conj().T
     envelope, uniforms = np.real(np.diag(H)).astype(float), rng.random(30)
-    found = _kernel.forms()[form](NP, H, envelope, uniforms, 10, 1e-6)
+    found = _kernel.forms()[form](NP, H.copy(), envelope, uniforms, 10, 1e-6)
     wide = H.astype("complex128" if dtype == "complex64" else "float64")
     expected = _kernel.forms()["portable"](NP, wide, envelope, uniforms, 10, 1e-6)
     assert found.tolist() == expected.tolist()

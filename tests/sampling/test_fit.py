@@ -579,3 +579,34 @@ def test_moments_need_a_product_basis_and_sets_of_variables(rng: Draw) -> None:
     ):
         with pytest.raises(kind, match=words):
             sobol.interaction(variables)
+
+
+def test_a_space_of_another_dimension_is_refused() -> None:
+    small = TensorBasis(Legendre(), multi_index(2, 3))
+    design = sample_design(small, 30, rng=0)
+    values = np.ones(30)
+    for degree in (2, 6):
+        other = TensorBasis(Legendre(), multi_index(2, degree))
+        with pytest.raises(ValueError, match="drawn for, of dimension 10, got one of dimension"):
+            weighted_lstsq(design, values, space=other)
+    rows = np.random.default_rng(0).standard_normal((50, 4))
+    with pytest.raises(ValueError, match=r"of dimension 4, got shape \(50, 6\)"):
+        weighted_lstsq(sample_design(rows, rng=0), np.ones(12), space=np.ones((50, 6)))
+
+
+def test_equal_rows_make_the_expected_error_smaller_than_the_factor() -> None:
+    """Sets of dependent rows have no probability, and their share of the identity is missing."""
+    X = np.asarray([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3)
+    y = np.asarray([1.0, 2, 3, 4, 6, 9])
+    best = np.linalg.lstsq(X, y)[0]
+    errors = []
+    for first in range(3):
+        for second in range(3, 6):
+            fit = X @ np.asarray([y[first], y[second]])
+            errors.append(np.sum((y - fit) ** 2))
+    ratio = np.mean(errors) / np.sum((y - X @ best) ** 2)
+    assert ratio == pytest.approx(2.0)
+    design = sample_design(X, 2, rng=0)
+    fit = weighted_lstsq(design, y[design.indices], space=X)
+    assert fit.error_bound.factor == 3.0 >= ratio
+    assert "at most 3 times" in fit.error_bound.description

@@ -263,7 +263,7 @@ def test_draws_of_the_measure_need_a_proposal_that_draws_it() -> None:
             ValueError,
             r"proposal must return points of shape",
         ),
-        ({"proposal": lambda n, rng: rng.random((1, 1))}, ValueError, r"shape \(2, d\)"),
+        ({"proposal": lambda n, rng: rng.random((1, 1))}, ValueError, r"shape \(4096, d\)"),
         (
             {"proposal": lambda n, rng: np.full((n, 1), np.inf)},
             ValueError,
@@ -277,7 +277,7 @@ def test_draws_of_the_measure_need_a_proposal_that_draws_it() -> None:
         (
             {"proposal": lambda n, rng: (uniform(n, rng), np.ones(1))},
             ValueError,
-            r"ratio of shape \(2,\)",
+            r"ratio of shape \(4096,\)",
         ),
         (
             {"proposal": lambda n, rng: (uniform(n, rng), np.zeros(n))},
@@ -325,3 +325,29 @@ def test_points_that_are_refused(points: Any, error: type[Exception], text: str)
     for call in (basis.evaluate, basis.christoffel):
         with pytest.raises(error, match=text):
             call(points)
+
+
+def test_functions_that_are_not_orthonormal_are_refused() -> None:
+    def uniform(n: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.uniform(-1, 1, (n, 1))
+
+    for m in (2, 3, 6):
+        with pytest.raises(ValueError, match=r"fun must be orthonormal .* chance explains"):
+            UserBasis(lambda x, m=m: x ** np.arange(m), m, proposal=uniform, bound=2.0 * m)
+    gram = np.asarray([[1, 0.2], [0.2, 1 / 3]])
+    with pytest.raises(ValueError, match="fun must have the Gram matrix given"):
+        UserBasis(lambda x: x ** np.arange(2), 2, proposal=uniform, bound=4.0, gram=gram)
+
+
+def test_orthonormal_functions_are_not_refused_by_chance() -> None:
+    def uniform(n: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.uniform(-1, 1, (n, 1))
+
+    def spikes(x: np.ndarray) -> np.ndarray:
+        """One function on a ten-thousandth of the interval, and the constant."""
+        height = 100.0 * (np.abs(x) < 1e-4) / np.sqrt(1 - 1e-4)
+        centred = height - np.sqrt(1e-4 / (1 - 1e-4))
+        return np.concatenate([np.ones_like(x), centred], axis=1)
+
+    for seed in range(20):
+        UserBasis(spikes, 2, proposal=uniform, bound=1.1e4, rng=seed)

@@ -11,6 +11,7 @@ from linalgkit._kernels.hadamard import fwht, hadamard_blocks, hadamard_pool, ha
 from linalgkit._kernels.hermitian_sampling import hermitian_sampling
 from linalgkit._kernels.ladder import ladder_solve
 from linalgkit._kernels.normal import normal_rows
+from linalgkit._kernels.probe import probed_norms
 from linalgkit._kernels.removal import greedy_removal
 from linalgkit._kernels.residual import csr_residual_product, residual_product
 from linalgkit._kernels.sparse import (
@@ -41,6 +42,7 @@ __all__ = [
     "normal_product_norms",
     "normal_rows",
     "numba_available",
+    "probed_norms",
     "recurrence_table",
     "recurrence_values",
     "registered",

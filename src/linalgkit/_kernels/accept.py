@@ -23,7 +23,8 @@ def _accept_proposals(
     Parameters
     ----------
     H : array, shape (b, b)
-        Hermitian Gram matrix of the proposals' rows; its upper triangle is read.
+        Hermitian Gram matrix of the proposals' rows; its upper triangle is read, and may be
+        written over.
     envelope, uniforms : float64 arrays on the host, shape (b,)
         At least the squared norms, and uniform random numbers.
     need : int

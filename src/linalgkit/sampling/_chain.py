@@ -9,6 +9,7 @@ and for functions on a continuum, and its cost does not depend on how many items
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import scipy.linalg
@@ -118,6 +119,8 @@ class Walk:
         self._cap = _CAP * expected_proposals(source.dim) / acceptance + 10 * self._block
         self._floor = 4 * source.dim * eps(source.xp, source.dtype)
         self._pieces: list[Any] = []
+        self._drawn: Proposals | None = None
+        self._used = 0
 
     def step(self, rng: Any) -> None:
         """Look at one block of proposals."""
@@ -128,28 +131,39 @@ class Walk:
                 f"proposals ({self.left} missing). The space has a smaller dimension than it says, "
                 "or its basis is not orthonormal."
             )
-        proposals = source.draw(self._block, rng)
-        uniforms = rng.random(self._block)
+        proposals = self._next(rng)
+        block = len(proposals.envelope)
+        uniforms = rng.random(block)
         R = proposals.rows if self.basis is None else proposals.rows @ self.basis
         H = R @ adjoint(R, xp)
         picked = accept_proposals(xp, H, proposals.envelope, uniforms, self.left, self._floor)
         self.left -= len(picked)
-        self.n_proposals += self._block if self.left else int(picked[-1]) + 1
+        self.n_proposals += block if self.left else int(picked[-1]) + 1
         if not len(picked):
             return
         self._pieces.append(taken(proposals.points, picked, source))
         if self.left:
             self._drop(taken(R, picked, source))
 
+    def _next(self, rng: Any) -> Proposals:
+        """Return the next block of proposals, of some that are drawn together."""
+        drawn = self._drawn
+        if drawn is None or self._used >= len(drawn.envelope):
+            blocks = getattr(self.source, "blocks_together", 1)
+            wanted = math.ceil(1.1 * self.source.dim / self.left * expected_proposals(self.left))
+            count = min(blocks * self._block, max(self._block, wanted))
+            drawn, self._used = self.source.draw(count, rng), 0
+            self._drawn = drawn
+        start, stop = self._used, min(self._used + self._block, len(drawn.envelope))
+        self._used = stop
+        rows = drawn.rows[start:stop, :]
+        return Proposals(drawn.points[start:stop, ...], rows, drawn.envelope[start:stop])
+
     def _drop(self, rows: Array) -> None:
         """Leave of the basis what is orthogonal to `rows`."""
         V, M = reflector(rows, self.source.xp)
         if self.basis is None:
-            xp, a = self.source.xp, rows.shape[0]
-            unit = xp.eye(
-                V.shape[0], V.shape[0] - a, k=-a, dtype=V.dtype, device=self.source.device
-            )
-            self.basis = unit - V @ M
+            self.basis = complement(V, M, self.source)
         else:
             self.basis = without(self.basis, V, M, self._owned)
         self._owned = library_name(self.source.xp) == "numpy"
@@ -220,6 +234,17 @@ def _householder(columns: HostArray) -> tuple[Array, Array]:
     inverse[_HOST.arange(a), _HOST.arange(a)] = 1 / _HOST.where(tau == 0, 1, tau)
     trtrs = _lapack("trtrs", (inverse,))
     return V, trtrs(inverse, V[a:, :].T.conj())[0]
+
+
+def complement(V: Array, M: Array, source: Source) -> Array:
+    """Return ``[0; I] - V M``."""
+    (m, a), xp = V.shape, source.xp
+    if library_name(xp) != "numpy":
+        return xp.eye(m, m - a, k=-a, dtype=V.dtype, device=source.device) - V @ M
+    found = V @ -M
+    places = _HOST.arange(m - a)
+    found[places + a, places] += 1
+    return found
 
 
 def without(basis: Array, V: Array, M: Array, owned: bool) -> Array:

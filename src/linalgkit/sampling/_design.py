@@ -44,6 +44,9 @@ Condition = tuple[str, float]
 class Design:
     """Where to measure, and how to weigh what is measured.
 
+    Designs can be pickled, for values that are computed elsewhere; the same integer `rng` draws
+    the same one.
+
     Attributes
     ----------
     points : array (n, d) or None
@@ -60,7 +63,7 @@ class Design:
     n_proposals : int
         Proposals that all draws took, those thrown away included.
     n_tries : int
-        How many designs (times `boost`) were drawn until the condition held.
+        Designs tested against the condition, each the best of `boost` draws.
     exact : bool
         Whether all draws follow their law exactly.
     unbiased : bool
@@ -72,7 +75,7 @@ class Design:
     mixture : float
         Part of the points that follow the optimal law; the others follow the measure itself.
     condition : tuple of str and float, or None
-        What the eigenvalues were asked to satisfy.
+        What the eigenvalues were asked to satisfy, before new weights ("bss").
     boost : int
         Designs among which each was chosen.
     n_drawn : int
@@ -159,16 +162,19 @@ def sample_design(
         Points a dimension, where `n` is not given; at least 1.
     condition : ("lmin", delta) or ("norm", delta), optional
         Draw whole designs until ``lmin >= 1 - delta``, or until ``||G - I||_2 <= delta``, with
-        delta in (0, 1).
+        delta in (0, 1): mind that ``("lmin", 0.9)`` asks for 0.1. Without one, no bound in
+        expectation is known for ``n > m``.
     boost : int, default 1
         Draw so many designs for one and keep the best: with the largest `lmin` if that is the
         condition, else with the least ``||G - I||_2``.
     subsample : {"greedy", "bss"}, optional
         Remove points while the condition (``("lmin", 0.9)`` where there is none) holds, by
-        :func:`greedy_subsample`; or choose ``2 m`` and weigh them anew by :func:`bss_subsample`.
+        :func:`greedy_subsample`; or choose ``2 m`` and weigh them anew by :func:`bss_subsample`,
+        after which the condition need not hold any more.
     mixture : float, default 1.0
         Part a in (0, 1] of the points that follow the optimal law; the others follow the measure.
-        Below 1 no weight exceeds ``1 / (1 - a)``, which bounds in the supremum norm ask for.
+        Below 1 no weight exceeds ``1 / (1 - a)``, which bounds in the supremum norm ask for. For
+        "rdpp" the part is rounded to whole points.
     max_tries : int, default 100
         Designs to draw for the condition.
     rng : None, int, SeedSequence, BitGenerator or Generator, optional
@@ -209,7 +215,7 @@ def sample_design(
     "iid" times ``det G``, whatever the mixture.
 
     For polynomials "rdpp" with ``3 m`` points had ``lmin >= 0.1`` in more than 99 of 100 draws
-    (an experiment), where theory for independent points asks for 25 m or so; what holds for a
+    (an experiment), where theory for independent points asks for 10 to 14 m; what holds for a
     design is in the design. Conditioning, boosting and subsampling give up unbiasedness.
 
     Storage: ``n m`` values of the basis, ``m^2`` numbers, and what a sample of
@@ -276,13 +282,14 @@ def as_space(space: Any, rng: object = None) -> Any:
     """Return what has the face of a space: a basis itself, or that of the rows of a matrix."""
     if isinstance(space, ProjectionDPP):
         return space._space
-    if hasattr(space, "draw") and hasattr(space, "evaluate"):
+    if all(hasattr(space, name) for name in ("draw", "evaluate", "dim")):
         return space
     if hasattr(space, "shape"):
         return finite_space(space, rng=rng)
     raise TypeError(
         "space must be a TensorBasis, a UserBasis, a matrix or a ProjectionDPP, got "
-        f"{type(space).__name__}."
+        f"{type(space).__name__}. A family of polynomials makes one by "
+        "TensorBasis(family, multi_index(d, p))."
     )
 
 
@@ -424,11 +431,13 @@ def _conditioned(
         if value <= delta:
             return found, tries
         best = min(best, value)
-    seen = f"lmin = {1 - best:.3g}" if criterion == "lmin" else f"||G - I|| = {best:.3g}"
+    seen, asked = f"||G - I|| = {best:.3g}", f"{delta:.3g} or less"
+    if criterion == "lmin":
+        seen, asked = f"lmin = {1 - best:.3g}", f"{1 - delta:.3g} or more"
     raise RuntimeError(
         f"the condition {(criterion, delta)} did not hold in {max_tries} designs of {draw.n} "
-        f"points for dimension {draw.space.dim}; the best had {seen}. Draw more points (n, "
-        "oversampling), or raise delta, boost or max_tries."
+        f"points for dimension {draw.space.dim}; the best had {seen}, {asked} was asked for. Draw "
+        "more points (n, oversampling), or raise delta, boost or max_tries."
     )
 
 

@@ -48,7 +48,8 @@ class ErrorBound:
     ``sup_factor = 1 + sqrt(mean(w) / lambda_min(G))``.
 
     *Expectation.* ``n = m`` points of one determinantal process (``"volume"`` or ``"rdpp"``),
-    neither conditioned nor chosen: ``E ||f - f^||^2 = (m + 1) ||e||^2`` exactly.
+    neither conditioned nor chosen: ``E ||f - f^||^2 <= (m + 1) ||e||^2``, with equality where
+    points that do not determine the coefficients have measure zero (no equal or parallel rows).
 
     *Conditional* on ``S = {lambda_min(G) >= 1 - delta}`` (which ``||G - I|| <= delta`` implies).
     From ``||f - f^||^2 <= ||e||^2 + ||e||_n^2 / lambda_min(G)``, and as the designs compared
@@ -101,7 +102,7 @@ def error_bound(design: Any) -> ErrorBound:
         sure += " The draws were not exact: statements hold for the law that was drawn from."
     if _is_single_process(design):
         factor = design.dim + 1.0
-        text = f"The expected squared L2 error is {factor:g} times the smallest one, exactly."
+        text = f"The expected squared L2 error is at most {factor:g} times the smallest one."
         return ErrorBound(factor, "expectation", sup_factor, 1.0, f"{text} {sure}")
     if not _is_covered(design):
         text = "No bound in expectation is known for this kind of design without a condition."
@@ -112,8 +113,8 @@ def error_bound(design: Any) -> ErrorBound:
     factor = _conditional_factor(design, acceptance)
     text = (
         f"Over designs that fulfil the condition {tuple(design.condition)}, the expected squared "
-        f"L2 error is at most {factor:.4g} times the smallest one; one design in "
-        f"{1 / acceptance:.3g} or more fulfils it, {source}."
+        f"L2 error is at most {factor:.4g} times the smallest one; at least {acceptance:.3g} of "
+        f"all designs fulfil it, {source}."
     )
     return ErrorBound(factor, "conditional", sup_factor, acceptance, f"{text} {sure}")
 

@@ -17,7 +17,6 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.operator_base import squared_row_norms
 from linalgkit._core.random import HostArray, as_generator, standard_normal
-from linalgkit._core.scaling import silent
 from linalgkit._core.validation import (
     AccuracyWarning,
     check_array_2d,
@@ -26,7 +25,7 @@ from linalgkit._core.validation import (
     check_finite_block,
     check_int,
 )
-from linalgkit._kernels import normal_product_norms
+from linalgkit._kernels.probe import PROBES, probed_norms
 from linalgkit.sampling._proposals import Proposals
 from linalgkit.sampling._scan import draw_index
 from linalgkit.sampling._whitening import Rows, whiten
@@ -34,7 +33,6 @@ from linalgkit.sampling._whitening import Rows, whiten
 _HOST = numpy_namespace()
 SCORES = ("exact", "sketch")
 _ORTHONORMAL = 1e-6  # departure that is allowed, or a few roundoffs of single precision
-_PROBES = 2
 SKETCH_FACTOR = 4.0  # c: sketched scores times c shall be above the exact ones
 SKETCH_FAILURE = 0.01  # probability that one of them is not
 
@@ -95,12 +93,15 @@ class FiniteSpace:
     def _checked_norms(self) -> HostArray:
         """Return squared row norms, in one read of a matrix that shall be orthonormal."""
         xp = self.xp
-        Z = standard_normal(
-            as_generator(0), (self.dim, _PROBES), xp=xp, device=self.device, dtype=self.X.dtype
+        shape = self.dim, PROBES
+        Z = standard_normal(as_generator(0), shape, xp=xp, device=self.device, dtype=self.X.dtype)
+        norms: HostArray
+        norms, energies = probed_norms(xp, self.X, Z)
+        expected = to_numpy(squared_row_norms(xp.matrix_transpose(Z), self.dtype, xp))
+        # The mean square of z is 1: differences of energies are those of X^H X from the identity.
+        departure = max(
+            float(abs(energies - expected).max()), abs(float(norms.sum()) - self.dim) / self.dim
         )
-        with silent():
-            _, D, norms = normal_product_norms(xp, self.X, Z)
-            departure = float(xp.max(xp.abs(D - xp.astype(Z, D.dtype, copy=False))))
         if not math.isfinite(departure):
             check_finite_block(self.X)
         allowed = max(_ORTHONORMAL, 100 * self.dim * eps(xp, self.X.dtype))
@@ -109,8 +110,7 @@ class FiniteSpace:
                 "X must have orthonormal columns where orthonormal=True, but X^H X departs from "
                 f"the identity by about {departure:.2g}. Leave orthonormal=False."
             )
-        found: HostArray = _HOST.astype(to_numpy(norms), _HOST.float64)
-        return found
+        return norms
 
     def _sketch_width(self) -> int:
         """Return how many Gaussian columns keep all scores above 1/c but for the failure."""

@@ -304,6 +304,11 @@ def _rows(design: Any, space: Any) -> tuple[Array, Any]:
                 "space must be the matrix that the design was drawn for, whose rows it picks, got "
                 f"{type(space).__name__}."
             )
+        if space.dim != design.dim:
+            raise ValueError(
+                "space must be the basis that the design was drawn for, of dimension "
+                f"{design.dim}, got one of dimension {space.dim}."
+            )
         return space.evaluate(design.points), None
     if space.dim == space.X.shape[1]:
         return _picked(design, space.X, space.xp), None
@@ -312,7 +317,7 @@ def _rows(design: Any, space: Any) -> tuple[Array, Any]:
     def back(coef: Array) -> Array:
         return ldexp(W @ coef, -space.rows.exponent, space.xp) * scale
 
-    return space.orthonormal_rows(_indices(design, space.X)), back
+    return space.orthonormal_rows(_indices(design, space.X, exactly=False)), back
 
 
 def _picked(design: Any, X: Array, xp: Namespace) -> Array:
@@ -324,17 +329,18 @@ def _picked(design: Any, X: Array, xp: Namespace) -> Array:
     return rows
 
 
-def _indices(design: Any, X: Array) -> Array:
+def _indices(design: Any, X: Array, *, exactly: bool = True) -> Array:
     """Return the row numbers, which must fit the matrix."""
     if design.indices is None:
         raise ValueError(
             "space must be the basis that the design was drawn for, which has points and no row "
             "numbers, got a matrix. Pass the same space as to sample_design."
         )
-    if int(X.shape[1]) < design.dim:
+    if int(X.shape[1]) < design.dim or (exactly and int(X.shape[1]) != design.dim):
         raise ValueError(
             "space must be the matrix that the design was drawn for, of dimension "
-            f"{design.dim}, got shape {tuple(X.shape)}."
+            f"{design.dim}, got shape {tuple(X.shape)}. For a design of ProjectionDPP(X, rank=) "
+            "pass that object."
         )
     xp = array_namespace(design.indices)
     if len(design) and int(xp.max(design.indices)) >= X.shape[0]:

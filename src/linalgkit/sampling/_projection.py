@@ -50,7 +50,7 @@ class ProjectionDPP:
         Of full column rank, ``n >= p``, real or complex, of any scale.
     orthonormal : bool, default False
         Promise that ``X^H X = I``; the set-up is then one read of `X`, in which the promise is
-        checked on two random vectors.
+        checked on three random vectors.
     scores : {"exact", "sketch"}, default "exact"
         Where proposals come from. Sketched scores make the set-up cheaper and every sample
         dearer; see Notes for what they cost in exactness.

@@ -101,7 +101,7 @@ class TensorBasis:
     Examples
     --------
     >>> import numpy as np
-    >>> from linalgkit.sampling._families import Hermite, Legendre
+    >>> from linalgkit.sampling import Hermite, Legendre, TensorBasis
     >>> basis = TensorBasis([Legendre(), Hermite()], [[0, 0], [1, 0], [0, 2]])
     >>> basis.dim, basis.n_variables
     (3, 2)
@@ -113,6 +113,7 @@ class TensorBasis:
 
     exact = True
     whitener = None
+    blocks_together = 4  # calls cost more than points
 
     def __init__(self, families: Any, indices: Any) -> None:
         self.indices, host = _checked_indices(indices)

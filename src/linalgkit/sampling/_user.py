@@ -50,6 +50,8 @@ from linalgkit.sampling._proposals import Proposals
 _HOST = numpy_namespace()
 _CHUNK = 2**22  # entries of rows at a time
 _PROBE = 2  # points, to learn library, device, dtype and number of variables
+# Points on which orthonormality is tested, and the chance of refusing what is orthonormal.
+_LEAST_TEST, _MOST_TEST, _FALSE_ALARM = 4096, 200_000, 1e-6
 _LEAST_PROXY = 10_000
 _VIOLATION_ULPS = 1e4  # by which a bound may be exceeded by rounding
 
@@ -76,14 +78,14 @@ class UserBasis:
         an orthonormal basis. With it, draws are exact. Without, they are from a discrete proxy.
     gram : array (dim, dim), optional
         Gram matrix of the functions, entry (i, j) the mean of ``conj(f_i) f_j`` under `mu`. Left
-        out, functions with a `bound` are taken as orthonormal, and those without have theirs
+        out, functions with a `bound` must be orthonormal, and those without have theirs
         estimated from the proxy.
     n_proxy : int, optional
         Number of points of the proxy, at least `dim`;
         ``max(10000, 50 dim log dim)`` by default.
     rng : None, int, SeedSequence, BitGenerator or Generator, default 0
-        Where the points of the proxy come from, and two points by which a basis with a `bound`
-        learns library and dtype.
+        Where the points of the proxy come from, or those on which a basis with a `bound` is
+        tested.
 
     Attributes
     ----------
@@ -101,13 +103,16 @@ class UserBasis:
     ValueError
         If values or points have a wrong shape or hold NaN or infinity, a ratio is not positive,
         the Gram matrix is not Hermitian positive definite, `bound` is less than `dim` (the mean
-        of what it bounds), or `n_proxy` is given with a `bound` or less than `dim`.
+        of what it bounds), functions with a `bound` are not orthonormal (or do not have this
+        Gram matrix), or `n_proxy` is given with a `bound` or less than `dim`.
 
     Notes
     -----
     With a bound, a point of the proposal is kept with probability ``k ratio / bound``, which
     leaves the optimal law ``(k / dim) dmu``; ``bound / dim`` proposals a draw are made on
-    average. A point where the bound does not hold raises a RuntimeError. Without a bound, points
+    average. A point where the bound does not hold raises a RuntimeError. That the functions are
+    orthonormal is tested on ``200 bound`` points of the proposal (4096 to 200 000): what departs
+    by more than chance explains is refused, and less is not seen. Without a bound, points
     come from the finite set of proxy points, with the law that is optimal for the weighted
     average over that set: an approximation, and ``exact`` is False.
 
@@ -156,13 +161,20 @@ class UserBasis:
         self.whitener: Array | None = None
         if gram is not None:
             self.whitener = self._whitener_of(self._checked_gram(gram), "gram")
-        if not self.exact:
+        if self.exact:
+            self._check_orthonormal(points, ratio)
+        else:
             self._make_proxy(points, ratio, gram is None)
 
     def __repr__(self) -> str:
         law = f"bound={self.bound}" if self.exact else f"n_proxy={int(self._points.shape[0])}"
         name = getattr(self._fun, "__name__", type(self._fun).__name__)
         return f"UserBasis({name}, {self.dim}, {law}, n_variables={self.n_variables})"
+
+    @property
+    def acceptance(self) -> float:
+        """Probability that a proposal is a draw of the Christoffel law."""
+        return 1.0 if self.bound is None else self.dim / self.bound
 
     @property
     def xp(self) -> Namespace:
@@ -288,7 +300,8 @@ class UserBasis:
         if self.exact:
             if n_proxy is not None:
                 raise ValueError("n_proxy must be None where a bound is given, which needs none.")
-            return _PROBE
+            wanted = math.ceil(200 * min(self.bound or 1.0, _MOST_TEST))
+            return min(_MOST_TEST, max(_LEAST_TEST, wanted))
         default = max(_LEAST_PROXY, math.ceil(50 * self.dim * math.log(self.dim)))
         return default if n_proxy is None else check_int("n_proxy", n_proxy, self.dim)
 
@@ -310,6 +323,30 @@ class UserBasis:
             scaled = scaled * xp.astype(rows, wide, copy=False)
             gram = gram + matmul_h(scaled, scaled, xp)
         return gram
+
+    def _check_orthonormal(self, points: Array, ratio: Array) -> None:
+        """Compare the Gram matrix on points of the proposal with the identity.
+
+        Each entry is a mean of numbers of modulus at most `bound` and of variance at most that:
+        Bernstein's inequality, for real and imaginary parts of all entries together.
+        """
+        xp, count = self.xp, len(ratio)
+        G = self._proxy_gram(points, ratio / count)
+        W = self.whitener
+        if W is not None:
+            W = xp.astype(W, G.dtype, copy=False)
+            G = matmul_h(W, G @ W, xp)
+        departure = float(xp.max(xp.abs(G - xp.eye(self.dim, dtype=G.dtype, device=self.device))))
+        bound = self.bound or 1.0
+        share = math.log(4 * self.dim**2 / _FALSE_ALARM) / count
+        chance = math.sqrt(2) * (math.sqrt(2 * bound * share) + 2 * bound * share / 3)
+        if departure > chance:
+            what = "be orthonormal" if W is None else "have the Gram matrix given"
+            raise ValueError(
+                f"fun must {what} where a bound is given, but on {count} points of proposal its "
+                f"Gram matrix is off by {departure:.3g}, of which chance explains {chance:.3g}. "
+                "Pass the right gram=, or leave the bound out."
+            )
 
     def _draw_from_proxy(self, count: int, rng: Any) -> Proposals:
         levels = self._levels

@@ -74,7 +74,7 @@ class Rows:
     def take(self, index: HostArray) -> Array:
         """Return the rows with these numbers (count, p), of order one."""
         if isinstance(self.X, _HOST.ndarray):
-            return self.wide(self.X[index])
+            return self.wide(self.X.take(index, axis=0, mode="clip"))  # half of the time of [index]
         place = asarray(index, xp=self.xp, device=self.device, copy=False)
         return self.wide(self.xp.take(self.X, place, axis=0))
 
@@ -215,7 +215,8 @@ def _from_factor(rows: Rows, rank: int | None) -> Whitening:
     if found < wanted:
         raise ValueError(
             f"X must have rank {wanted}, got shape {(n, p)} of numerical rank {found}. "
-            f"Pass rank={found} to sample from its range, or remove dependent columns."
+            f"Remove dependent columns, or pass rank={found} (to ProjectionDPP, which designs take "
+            "as their space) to sample from its range."
         )
     V = adjoint(Vh, xp)[:, :wanted] / xp.astype(lengths, R.dtype, copy=False)[:, None]
     return _corrected(rows, V / xp.astype(s[:wanted], V.dtype, copy=False)[None, :], False)

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import math
 
+from linalgkit._core.validation import check_choice, check_float, check_int
+
 __all__ = [
     "bss_bound",
     "chernoff_constant",
@@ -27,6 +29,8 @@ __all__ = [
     "iid_size",
     "volume_inverse",
 ]
+
+KINDS = ("norm", "lmin")
 
 
 def chernoff_constant(delta: float, kind: str = "norm") -> float:
@@ -44,11 +48,20 @@ def chernoff_constant(delta: float, kind: str = "norm") -> float:
     float
         ``(1 + delta) log(1 + delta) - delta``, or ``delta + (1 - delta) log(1 - delta)``.
 
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong kind.
+    ValueError
+        If one is out of range, or `kind` unknown.
+
     Examples
     --------
     >>> round(chernoff_constant(0.9), 4), round(chernoff_constant(0.9, "lmin"), 4)
     (0.3195, 0.6697)
     """
+    delta = check_float("delta", delta, 0, 1, low_open=True, high_open=True)
+    check_choice("kind", kind, KINDS)
     if kind == "lmin":
         return delta + (1 - delta) * math.log1p(-delta)
     return (1 + delta) * math.log1p(delta) - delta
@@ -76,11 +89,20 @@ def chernoff_failure(
     float
         The bound, at most 1 (where it says nothing).
 
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong kind.
+    ValueError
+        If one is out of range, or `kind` unknown.
+
     Examples
     --------
     >>> chernoff_failure(11, 266, 0.9) <= 0.01 < chernoff_failure(11, 264, 0.9)
     True
     """
+    m, n = check_int("m", m, 1), check_int("n", n, 1)
+    mixture = check_float("mixture", mixture, 0, 1)
     factor = m if kind == "lmin" else 2 * m
     return min(1.0, factor * math.exp(-chernoff_constant(delta, kind) * mixture * n / m))
 
@@ -103,16 +125,26 @@ def iid_size(m: int, delta: float, eta: float, kind: str = "norm", *, boost: int
     -------
     int
         ``ceil(m log(2 m / eta^(1 / boost)) / c')``; with "lmin" ``m`` and ``c`` instead of
-        ``2 m`` and ``c'``.
+        ``2 m`` and ``c'``. At least `m`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong kind.
+    ValueError
+        If one is out of range, or `kind` unknown.
 
     Examples
     --------
     >>> round(iid_size(11, 0.9, 0.01) / 11, 1), round(iid_size(45, 0.9, 0.01) / 45, 1)
     (24.1, 28.5)
     """
+    m, boost = check_int("m", m, 1), check_int("boost", boost, 1)
+    eta = check_float("eta", eta, 0, 1, low_open=True, high_open=True)
+    constant = chernoff_constant(delta, kind)
     factor = m if kind == "lmin" else 2 * m
     logarithm = math.log(factor) - math.log(eta) / boost
-    return math.ceil(m * logarithm / chernoff_constant(delta, kind))
+    return max(m, math.ceil(m * logarithm / constant))
 
 
 def expected_proposals(m: int) -> float:
@@ -129,11 +161,19 @@ def expected_proposals(m: int) -> float:
         ``m H_m = m (1 + 1/2 + ... + 1/m)``: with `t` points found, a proposal of the Christoffel
         law is kept with probability ``(m - t) / m``.
 
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong kind.
+    ValueError
+        If one is out of range.
+
     Examples
     --------
     >>> round(expected_proposals(15), 1)
     49.8
     """
+    m = check_int("m", m, 0)
     return m * math.fsum(1 / t for t in range(1, m + 1))
 
 
@@ -151,11 +191,20 @@ def volume_inverse(m: int, n: int) -> float:
         ``n / (n - m + 1)``: ``E[G^-1]`` is at most that times the identity, with equality where
         sets of deficient rank have probability zero.
 
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong kind.
+    ValueError
+        If one is out of range.
+
     Examples
     --------
     >>> volume_inverse(15, 30)
     1.875
     """
+    m = check_int("m", m, 1)
+    n = check_int("n", n, m)
     return n / (n - m + 1)
 
 
@@ -172,10 +221,18 @@ def bss_bound(b: float) -> float:
     float
         ``((sqrt b + 1) / (sqrt b - 1))^2``.
 
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong kind.
+    ValueError
+        If one is out of range.
+
     Examples
     --------
     >>> round(bss_bound(4.0), 12)
     9.0
     """
+    b = check_float("b", b, 1, low_open=True)
     root = math.sqrt(b)
     return ((root + 1) / (root - 1)) ** 2

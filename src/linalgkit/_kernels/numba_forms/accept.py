@@ -1,4 +1,4 @@
-"""The acceptance walk with the factor's rows in memory one after another."""
+"""The acceptance walk, with the rows of the factor where those of the matrix were."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from linalgkit._kernels.numba_forms.jit import jit
 
 
 @jit
-def _walk(H: Any, bars: Any, need: int, left: Any, factor: Any, picked: Any) -> int:
-    """Fill `picked`; return how many. `left` holds the squared norms that are left."""
+def _walk(H: Any, bars: Any, need: int, left: Any, picked: Any) -> int:
+    """Fill `picked`; return how many. `left` takes the squared norms; rows of `H` are lost."""
     b, count = H.shape[0], 0
     for i in range(b):
         left[i] = H[i, i].real
     for i in range(b):
         if not left[i] > bars[i]:
             continue
-        row = factor[count]
-        for j in range(i + 1, b):
-            row[j] = H[i, j]
+        row = H[i]
         for k in range(count):
-            above = factor[k]
+            above = H[picked[k]]
             c = np.conj(above[i])
             for j in range(i + 1, b):
                 row[j] -= c * above[j]
@@ -44,9 +42,7 @@ def accept_proposals(
     """Return the numbers of the accepted proposals."""
     b = H.shape[0]
     wide = np.complex128 if H.dtype.kind == "c" else np.float64
-    H = np.ascontiguousarray(H, dtype=wide)
+    H = np.require(H, dtype=wide, requirements=["C", "W"])
     bars = np.maximum(uniforms, floor) * envelope
     picked = np.empty(b, dtype=np.int64)
-    factor = np.empty((min(need, b), b), dtype=wide)
-    count = _walk(H, bars, need, np.empty(b), factor, picked)
-    return picked[:count]
+    return picked[: _walk(H, bars, need, np.empty(b), picked)]
