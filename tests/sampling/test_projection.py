@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import tracemalloc
 import warnings
 
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 
 from linalgkit import AccuracyWarning
-from linalgkit.sampling import ProjectionDPP, volume_sample
+from linalgkit._core import array as core_array
+from linalgkit.sampling import LEnsemble, MarginalDPP, ProjectionDPP, volume_sample
 from linalgkit.sampling._chain import block_size
 from linalgkit.sampling.theory import expected_proposals
 
@@ -415,3 +418,29 @@ def test_volume_samples_that_are_refused() -> None:
     with pytest.raises(ValueError, match="numerical rank 1"):
         volume_sample(np.ones((9, 2)), 4)
     assert volume_sample(X, 9, rng=0).tolist() == list(range(9))
+
+
+@pytest.mark.parametrize("kind", [ProjectionDPP, LEnsemble])
+def test_samplers_can_be_pickled_and_copied(kind: type, xp) -> None:
+    sampler = kind(xp.asarray(matrix(40, 5)), rng=1)
+    copies = copy.deepcopy(sampler), pickle.loads(pickle.dumps(sampler))
+    expected = xp.to_numpy(sampler.sample()).tolist()
+    for other in copies:
+        found = other.sample()
+        assert core_array.library_of(found) == core_array.library_of(xp.asarray([0.0]))
+        assert xp.to_numpy(found).tolist() == expected
+
+
+def test_marginal_samplers_can_be_pickled(xp) -> None:
+    sampler = MarginalDPP(xp.asarray(0.5 * np.eye(6)), rng=1)
+    other = pickle.loads(pickle.dumps(sampler))
+    assert xp.to_numpy(other.sample()).tolist() == xp.to_numpy(sampler.sample()).tolist()
+
+
+def test_rows_on_disk_are_read_where_they_lie(tmp_path) -> None:
+    X = matrix(500, 6)
+    stored = np.memmap(tmp_path / "rows", dtype="float64", mode="w+", shape=X.shape)
+    stored[:] = X
+    stored.flush()
+    read = np.memmap(tmp_path / "rows", dtype="float64", mode="r", shape=X.shape)
+    assert ProjectionDPP(read, rng=0).sample().tolist() == ProjectionDPP(X, rng=0).sample().tolist()

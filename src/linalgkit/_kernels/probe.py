@@ -1,7 +1,7 @@
 """Squared row norms, and the squared norms of a few products, in one read of a matrix.
 
 ``norms, energies = probed_norms(xp, X, Z)`` tells whether the columns of `X` are orthonormal, as
-far as a few vectors show it: ``||X z|| = ||z||`` for each of them, and the norms sum to their number.
+far as a few vectors show it: ``||X z|| = ||z||`` for each, and the norms sum to their number.
 """
 
 from __future__ import annotations

@@ -16,8 +16,6 @@ import scipy.linalg
 
 from linalgkit._core.array import (
     Array,
-    Device,
-    DType,
     Namespace,
     adjoint,
     asarray,
@@ -26,12 +24,15 @@ from linalgkit._core.array import (
     numpy_namespace,
 )
 from linalgkit._core.random import HostArray
+from linalgkit._core.validation import Place
 from linalgkit._kernels import accept_proposals
 from linalgkit.sampling._proposals import Proposals
 from linalgkit.sampling.theory import expected_proposals
 
 _HOST = numpy_namespace()
 _lapack: Any = scipy.linalg.get_lapack_funcs
+_blas: Any = scipy.linalg.get_blas_funcs
+_LAPACK_BLOCK = 64
 # Of proposals. Larger blocks cost more in the Gram matrix than they save (measured, m = 20 to 500),
 # unless most proposals are rejected whatever was accepted before.
 _LEAST_BLOCK, _USUAL_BLOCK, _LARGEST_BLOCK = 32, 160, 512
@@ -39,24 +40,17 @@ _CAP = 100  # times the expected number of proposals
 _PIECE = 1024  # columns of the basis that are updated at a time
 
 
-class Source(Protocol):
-    """What the sampler asks of a space; see :class:`~linalgkit.sampling._proposals.Proposals`."""
+class Source(Place, Protocol):
+    """What the sampler asks of a space; its dtype is that of rows times the whitener.
+
+    A source may say more: `acceptance`, the probability that a proposal is a draw of the
+    Christoffel law (1 by default); `block`, the proposals to be looked at together; and
+    `blocks_together`, how many blocks to draw at a time (1 by default).
+    """
 
     @property
     def dim(self) -> int:
         """Points of a sample."""
-
-    @property
-    def xp(self) -> Namespace:
-        """Namespace of the rows."""
-
-    @property
-    def device(self) -> Device:
-        """Device of the rows."""
-
-    @property
-    def dtype(self) -> DType:
-        """Dtype of the rows times the whitener."""
 
     @property
     def whitener(self) -> Array | None:
@@ -124,31 +118,35 @@ class Walk:
 
     def step(self, rng: Any) -> None:
         """Look at one block of proposals."""
-        source, xp = self.source, self.source.xp
+        source = self.source
         if self.n_proposals > self._cap:
             raise RuntimeError(
                 f"a sample of {source.dim} points was not complete after {self.n_proposals} "
                 f"proposals ({self.left} missing). The space has a smaller dimension than it says, "
                 "or its basis is not orthonormal."
             )
-        proposals = self._next(rng)
-        block = len(proposals.envelope)
-        uniforms = rng.random(block)
+        accepted = self._accepted(rng)
+        if accepted is not None and self.left:
+            self._drop(accepted)
+
+    def _accepted(self, rng: Any) -> Array | None:
+        """Return the accepted rows of the next block in the coordinates that are left, if any."""
+        proposals, xp = self._next(rng), self.source.xp
         R = proposals.rows if self.basis is None else proposals.rows @ self.basis
-        H = R @ adjoint(R, xp)
+        block = len(proposals.envelope)
+        uniforms, H = rng.random(block), R @ adjoint(R, xp)
         picked = accept_proposals(xp, H, proposals.envelope, uniforms, self.left, self._floor)
         self.left -= len(picked)
         self.n_proposals += block if self.left else int(picked[-1]) + 1
         if not len(picked):
-            return
-        self._pieces.append(taken(proposals.points, picked, source))
-        if self.left:
-            self._drop(taken(R, picked, source))
+            return None
+        self._pieces.append(taken(proposals.points, picked, self.source))
+        return taken(R, picked, self.source)
 
     def _next(self, rng: Any) -> Proposals:
         """Return the next block of proposals, of some that are drawn together."""
         drawn = self._drawn
-        if drawn is None or self._used >= len(drawn.envelope):
+        if drawn is None:
             blocks = getattr(self.source, "blocks_together", 1)
             wanted = math.ceil(1.1 * self.source.dim / self.left * expected_proposals(self.left))
             count = min(blocks * self._block, max(self._block, wanted))
@@ -156,6 +154,8 @@ class Walk:
             self._drawn = drawn
         start, stop = self._used, min(self._used + self._block, len(drawn.envelope))
         self._used = stop
+        if stop == len(drawn.envelope):
+            self._drawn = None
         rows = drawn.rows[start:stop, :]
         return Proposals(drawn.points[start:stop, ...], rows, drawn.envelope[start:stop])
 
@@ -226,14 +226,19 @@ def _householder(columns: HostArray) -> tuple[Array, Array]:
     """Return the factors of LAPACK's reflectors, gathered by their inner products."""
     a = columns.shape[1]
     geqrf = _lapack("geqrf", (columns,))
-    factored, tau = geqrf(columns, lwork=32 * a)[:2]
-    V = _HOST.tril(factored, -1)
-    V[_HOST.arange(a), _HOST.arange(a)] = tau != 0
-    V[:, tau == 0] = 0
-    inverse = _HOST.triu(V.T.conj() @ V, 1)
-    inverse[_HOST.arange(a), _HOST.arange(a)] = 1 / _HOST.where(tau == 0, 1, tau)
-    trtrs = _lapack("trtrs", (inverse,))
-    return V, trtrs(inverse, V[a:, :].T.conj())[0]
+    V, tau = geqrf(columns, lwork=_LAPACK_BLOCK * a)[:2]
+    diagonal = _HOST.arange(a)
+    V[:a, :] = _HOST.tril(V[:a, :], -1)
+    V[diagonal, diagonal] = 1
+    is_identity = tau == 0
+    if is_identity.any():
+        V[:, is_identity] = 0
+        tau[is_identity] = 1
+    inverse = V.T.conj() @ V
+    inverse[diagonal, diagonal] = 1 / tau
+    trsm = _blas("trsm", (inverse,))
+    # The upper triangle alone is read: M^H = V_2 T^H.
+    return V, trsm(1.0, inverse, V[a:, :], side=1, trans_a=2).T.conj()
 
 
 def complement(V: Array, M: Array, source: Source) -> Array:

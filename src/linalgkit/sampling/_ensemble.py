@@ -38,6 +38,7 @@ from linalgkit._core.linalg import eigh_desc
 from linalgkit._core.operator_base import squared_row_norms
 from linalgkit._core.random import HostArray, as_generator, undone_on_error
 from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, scale_exponent
+from linalgkit._core.state import PortablePickle
 from linalgkit._core.validation import check_array_2d, check_finite_block, check_float, check_int
 from linalgkit._kernels.thinning import thinned_proposals
 from linalgkit.sampling._chain import block_size, sample_chain
@@ -298,7 +299,7 @@ class LEnsemble:
 
 
 @dataclass(eq=False)
-class _Factor:
+class _Factor(PortablePickle):
     """Rows of items and what makes them rows of the eigenvectors of `L`."""
 
     rows: Rows  # (n, p)

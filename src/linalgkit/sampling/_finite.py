@@ -17,6 +17,7 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.operator_base import squared_row_norms
 from linalgkit._core.random import HostArray, as_generator, standard_normal
+from linalgkit._core.state import PortablePickle
 from linalgkit._core.validation import (
     AccuracyWarning,
     check_array_2d,
@@ -37,7 +38,7 @@ SKETCH_FACTOR = 4.0  # c: sketched scores times c shall be above the exact ones
 SKETCH_FAILURE = 0.01  # probability that one of them is not
 
 
-class FiniteSpace:
+class FiniteSpace(PortablePickle):
     """The range of a matrix, its rows the points.
 
     Parameters

@@ -31,6 +31,7 @@ from linalgkit._core.array import (
 from linalgkit._core.capabilities import capability
 from linalgkit._core.random import HostArray, as_generator, undone_on_error
 from linalgkit._core.scaling import max_abs
+from linalgkit._core.state import PortablePickle
 from linalgkit._core.validation import check_array_2d, check_finite_block, message
 from linalgkit._kernels.hermitian_sampling import hermitian_sampling
 from linalgkit.sampling._items import as_items
@@ -46,7 +47,7 @@ _PURIFICATIONS = 2
 @capability(
     "sampling.MarginalDPP", notes="The matrix is moved to the host once, and worked on there."
 )
-class MarginalDPP:
+class MarginalDPP(PortablePickle):
     """Determinantal point process of a marginal kernel: ``P(A in S) = det K_AA``.
 
     Parameters

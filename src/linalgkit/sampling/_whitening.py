@@ -29,6 +29,7 @@ from linalgkit._core.operator_base import squared_row_norms
 from linalgkit._core.qr import tsqr
 from linalgkit._core.random import HostArray
 from linalgkit._core.scaling import ldexp, max_abs, scale_exponent, silent
+from linalgkit._core.state import PortablePickle
 from linalgkit._core.triangular import (
     NotPositiveDefiniteError,
     cholesky,
@@ -43,7 +44,7 @@ _EXACT_ENOUGH = 1e-11  # departure from orthonormality, as bounded before the fi
 _CORRECTABLE = 1e-3
 
 
-class Rows:
+class Rows(PortablePickle):
     """The rows of a matrix in the widest dtype, a block at a time, of order one.
 
     Parameters
