@@ -8,18 +8,42 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 from matplotlib.image import imread
 
 import linalgkit.__main__ as job
-from linalgkit._demos import _tiles
+from linalgkit._demos import Context, _rows_of_patches, _surrogates, _tiles, sampling
 
-PICTURES = ("eigen-patches.png", "spectrum.png", "neighbour-filter.png", "singular-values.png")
+PICTURES = (
+    "eigen-patches.png",
+    "spectrum.png",
+    "neighbour-filter.png",
+    "singular-values.png",
+    "sampling-points.png",
+    "sampling-errors.png",
+)
+
+
+@pytest.fixture(autouse=True)
+def close() -> Iterator[None]:
+    """Leave no figure behind: matplotlib warns of too many."""
+    yield
+    pyplot.close("all")
+
+
+@pytest.fixture
+def few_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seeds of the designs are enough to see that all goes together."""
+    monkeypatch.setattr(sampling, "_TRIALS", 2)
+    monkeypatch.setattr(_surrogates, "_FRESH", 2_000)
+    monkeypatch.setattr(_surrogates, "_MANY", 5_000)
 
 
 @pytest.fixture
@@ -40,7 +64,7 @@ def small_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "_from_scikit_learn", find)
 
 
-@pytest.mark.usefixtures("small_photographs")
+@pytest.mark.usefixtures("small_photographs", "few_seeds")
 @pytest.mark.parametrize("library", ["numpy", "array_api_strict"])
 def test_the_job_prints_answers_and_saves_pictures(
     library: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -56,6 +80,14 @@ def test_the_job_prints_answers_and_saves_pictures(
     assert out.count("16 of 16 exact singular values lie in their intervals") == 2
     for word in ("groups of rank 1", "one SVD, rank", "an SVD each", "in the certified interval"):
         assert word in out
+    for word in (
+        "rdpp",
+        "Latin hypercube",
+        "the best there is",
+        "Rb1 matters most",
+        "rows thinned",
+    ):
+        assert word in out
     for name in PICTURES:
         pixels = imread(folder / name)
         assert pixels.shape[0] > 200
@@ -63,13 +95,15 @@ def test_the_job_prints_answers_and_saves_pictures(
     assert "portfolio" in (folder / "streaming.md").read_text("utf-8")
     assert "block_srht" in (folder / "regression.md").read_text("utf-8")
     assert "one SVD, rank" in (folder / "svd.md").read_text("utf-8")
+    assert "leverage scores" in (folder / "sampling.md").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("small_photographs")
 def test_the_seed_settles_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tables = []
     for seed in ("3", "3"):
-        job.main(["--output", str(tmp_path), "--seed", seed, "--components", "2"])
+        options = ["--methods", "streaming", "--components", "2"]
+        job.main(["--output", str(tmp_path), "--seed", seed, *options])
         tables.append(capsys.readouterr().out.split("\n\n")[1])
     assert tables[0] == tables[1]
 
@@ -99,6 +133,55 @@ def test_the_rivals_of_the_groups_take_the_least_rank_and_count_what_they_store(
     errors = [np.sqrt(np.sum(s[r:] ** 2) / np.sum(s**2)) for r in (rank - 1, rank)]
     assert errors[1] <= 0.05 < errors[0]
     assert abs(joint.true - errors[1]) < 1e-12
+
+
+def context(tmp_path: Path, **options: Any) -> Context:
+    """Return what a demo is handed, with a fixed seed."""
+    found = job._from_scikit_learn
+    return Context(tmp_path, 2, False, 5, np.ones(0), found, job._progress, print, **options)
+
+
+def test_a_latin_hypercube_has_one_point_in_each_interval_of_each_variable() -> None:
+    points = _surrogates._latin_hypercube(40, 3, np.random.default_rng(0))
+    strata = np.sort(np.floor((points + 1) / 2 * 40), axis=0)
+    assert np.array_equal(strata, np.tile(np.arange(40)[:, None], (1, 3)))
+    assert abs(np.corrcoef(points.T) - np.eye(3)).max() < 0.6  # the variables are shuffled apart
+
+
+@pytest.mark.usefixtures("few_seeds")
+def test_the_best_polynomial_and_its_shares_are_those_of_a_polynomial(tmp_path: Path) -> None:
+    scale = 3.0
+
+    def cubic(x: Any) -> Any:
+        return scale * (2 + x[:, 0] + 2 * x[:, 1] * x[:, 2])
+
+    model = _surrogates.Model("cubic", cubic, ("a", "b", "c"))
+    indices = np.indices((2, 2, 2)).reshape(3, -1).T
+    case = _surrogates.Case(model, "bilinear", indices, context(tmp_path))
+    assert case.best < 1e-12
+    one, two = 1 / 3, 4 / 9  # the variances of the terms
+    expected = np.asarray([one, two, two]) / (one + two)
+    np.testing.assert_allclose(_surrogates._total_shares(case), expected, rtol=1e-10)
+    constant = np.where(indices.any(axis=1), 0.0, 2 * scale)
+    assert case.error(constant) == pytest.approx(1.0, rel=0.01)
+    weights, note = _surrogates._importance(case, seed=0)
+    assert weights == [round((two / one) ** 0.25, 1), 1.0, 1.0]
+    assert "c matters most" in note or "b matters most" in note
+
+
+@pytest.mark.usefixtures("small_photographs")
+def test_the_excess_of_rows_picked_is_that_of_the_residual(tmp_path: Path) -> None:
+    problem = _rows_of_patches.Photographs(context(tmp_path))
+    A, b = problem.rows, problem.values
+    index = np.random.default_rng(0).choice(A.shape[0], 200, replace=False)
+    found = problem.plain(index, 0.0)
+    x = np.linalg.lstsq(A[index], b[index], rcond=None)[0]
+    best = np.linalg.lstsq(A, b, rcond=None)[0]
+    expected = np.sum((b - A @ x) ** 2) / np.sum((b - A @ best) ** 2) - 1
+    assert problem.excess(found.x) == pytest.approx(expected, rel=1e-7)
+    Q = np.linalg.qr(A)[0][index]
+    lmin = np.linalg.eigvalsh(Q.T @ Q)[0] * A.shape[0] / 200
+    assert found.lmin == pytest.approx(lmin, rel=1e-6)
 
 
 def test_list_and_version(capsys: pytest.CaptureFixture[str]) -> None:

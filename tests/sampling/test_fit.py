@@ -467,7 +467,7 @@ def test_nothing_is_claimed_where_nothing_is_known(rng: Draw) -> None:
         assert math.isfinite(bound.sup_factor)
         assert "No bound in expectation" in bound.description
     assert error_bound(conditioned).rests_on == "conditional"
-    assert "('lmin', 0.9)" in error_bound(conditioned).description
+    assert "with lmin >= 0.1, the" in error_bound(conditioned).description
     inexact = error_bound(replace(design, exact=False))
     assert "not exact" in inexact.description
 

@@ -444,3 +444,13 @@ def test_rows_on_disk_are_read_where_they_lie(tmp_path) -> None:
     stored.flush()
     read = np.memmap(tmp_path / "rows", dtype="float64", mode="r", shape=X.shape)
     assert ProjectionDPP(read, rng=0).sample().tolist() == ProjectionDPP(X, rng=0).sample().tolist()
+
+
+def test_a_process_saves_the_set_up_of_volume_samples() -> None:
+    X = matrix(60, 5)
+    dpp = ProjectionDPP(X)
+    for seed in range(5):
+        found = volume_sample(dpp, 9, rng=seed)
+        assert found.tolist() == volume_sample(X, 9, rng=seed).tolist()
+    with pytest.raises(ValueError, match="k must be between 5 and 60"):
+        volume_sample(dpp, 4)

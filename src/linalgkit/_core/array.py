@@ -185,6 +185,17 @@ def to_numpy(x: Array) -> np.ndarray[Any, Any]:
     return np.asarray(x)
 
 
+def is_on_host(x: Array) -> bool:
+    """Tell whether NumPy can read the memory of `x` as it lies (NumPy, torch and JAX on a CPU).
+
+    array_api_strict's devices answer False: they stand for those that cannot.
+    """
+    library = library_of(x)
+    if library == "torch":
+        return bool(x.device.type == "cpu")
+    return library == "numpy" or (library == "jax" and x.device.platform == "cpu")
+
+
 def asarray(
     x: Any, *, xp: Namespace, device: Device, dtype: DType | None = None, copy: bool = True
 ) -> Array:

@@ -7,8 +7,15 @@ blocks::
     stream = spiked_stream(10**7, 300, gap=4.0, rng=0)      # blocks, never held at once
     patches = image_patches(photographs, size=8, order="random", rng=0)
     equations = neighbour_equations(photographs, size=5)    # pairs (A_block, b_block)
+    y = borehole(points)                                    # (n, 8) in [-1, 1] -> (n,)
 """
 
+from linalgkit.datasets._engineering import (
+    BOREHOLE_RANGES,
+    OTL_CIRCUIT_RANGES,
+    borehole,
+    otl_circuit,
+)
 from linalgkit.datasets._heavy import heavy_rows, sorted_by_projection
 from linalgkit.datasets._neighbours import NeighbourEquations, neighbour_equations
 from linalgkit.datasets._patches import PatchStream, image_patches
@@ -21,13 +28,17 @@ from linalgkit.datasets._spiked import (
 )
 
 __all__ = [
+    "BOREHOLE_RANGES",
+    "OTL_CIRCUIT_RANGES",
     "NeighbourEquations",
     "PatchStream",
     "RowStream",
     "SpikedStream",
+    "borehole",
     "heavy_rows",
     "image_patches",
     "neighbour_equations",
+    "otl_circuit",
     "power_law_rows",
     "sorted_by_projection",
     "spiked_covariance",

@@ -10,6 +10,13 @@ A display holds the numbers of one picture and draws it as often as asked::
 from linalgkit.plotting._coefficients import CoefficientsDisplay
 from linalgkit.plotting._filter import FilterDisplay
 from linalgkit.plotting._patches import EigenPatchesDisplay
+from linalgkit.plotting._points import DesignDisplay
 from linalgkit.plotting._spectrum import SpectrumDisplay
 
-__all__ = ["CoefficientsDisplay", "EigenPatchesDisplay", "FilterDisplay", "SpectrumDisplay"]
+__all__ = [
+    "CoefficientsDisplay",
+    "DesignDisplay",
+    "EigenPatchesDisplay",
+    "FilterDisplay",
+    "SpectrumDisplay",
+]

@@ -16,12 +16,15 @@ import scipy.linalg
 
 from linalgkit._core.array import (
     Array,
+    Device,
     Namespace,
     adjoint,
     asarray,
     eps,
+    is_on_host,
     library_name,
     numpy_namespace,
+    to_numpy,
 )
 from linalgkit._core.random import HostArray
 from linalgkit._core.validation import Place
@@ -99,6 +102,9 @@ def sample_chain(source: Source, rng: Any) -> tuple[Any, int]:
 class Walk:
     """The state of a sample under way.
 
+    Arrays of other libraries that lie in the host's memory are worked on with NumPy: how many
+    proposals are accepted is left to chance, and libraries that compile would compile each size.
+
     Parameters
     ----------
     source : Source
@@ -107,13 +113,15 @@ class Walk:
 
     def __init__(self, source: Source) -> None:
         self.source, self.left, self.n_proposals = source, source.dim, 0
-        self.basis, self._owned = source.whitener, False
+        self.xp, self.on_host = working_namespace(source)
+        self.basis, self._owned = self._here(source.whitener), False
         acceptance = float(getattr(source, "acceptance", 1.0))
         self._block = getattr(source, "block", 0) or block_size(source.dim, acceptance)
         self._cap = _CAP * expected_proposals(source.dim) / acceptance + 10 * self._block
         self._floor = 4 * source.dim * eps(source.xp, source.dtype)
         self._pieces: list[Any] = []
         self._drawn: Proposals | None = None
+        self._kind: tuple[Any, bool] = (None, True)  # dtype of points, whether they are NumPy's
         self._used = 0
 
     def step(self, rng: Any) -> None:
@@ -131,7 +139,7 @@ class Walk:
 
     def _accepted(self, rng: Any) -> Array | None:
         """Return the accepted rows of the next block in the coordinates that are left, if any."""
-        proposals, xp = self._next(rng), self.source.xp
+        proposals, xp = self._next(rng), self.xp
         R = proposals.rows if self.basis is None else proposals.rows @ self.basis
         block = len(proposals.envelope)
         uniforms, H = rng.random(block), R @ adjoint(R, xp)
@@ -143,6 +151,9 @@ class Walk:
         self._pieces.append(taken(proposals.points, picked, self.source))
         return taken(R, picked, self.source)
 
+    def _here(self, A: Any) -> Any:
+        return to_numpy(A) if self.on_host and A is not None else A
+
     def _next(self, rng: Any) -> Proposals:
         """Return the next block of proposals, of some that are drawn together."""
         drawn = self._drawn
@@ -150,8 +161,10 @@ class Walk:
             blocks = getattr(self.source, "blocks_together", 1)
             wanted = math.ceil(1.1 * self.source.dim / self.left * expected_proposals(self.left))
             count = min(blocks * self._block, max(self._block, wanted))
-            drawn, self._used = self.source.draw(count, rng), 0
-            self._drawn = drawn
+            points, rows, envelope = self.source.draw(count, rng)
+            self._kind = points.dtype, isinstance(points, _HOST.ndarray)
+            drawn = Proposals(self._here(points), self._here(rows), envelope)
+            self._drawn, self._used = drawn, 0
         start, stop = self._used, min(self._used + self._block, len(drawn.envelope))
         self._used = stop
         if stop == len(drawn.envelope):
@@ -161,19 +174,29 @@ class Walk:
 
     def _drop(self, rows: Array) -> None:
         """Leave of the basis what is orthogonal to `rows`."""
-        V, M = reflector(rows, self.source.xp)
+        V, M = reflector(rows, self.xp)
         if self.basis is None:
-            self.basis = complement(V, M, self.source)
+            self.basis = complement(V, M, self.xp, self.source.device)
         else:
             self.basis = without(self.basis, V, M, self._owned)
-        self._owned = library_name(self.source.xp) == "numpy"
+        self._owned = library_name(self.xp) == "numpy"
 
     def points(self) -> Any:
         """Return the points accepted so far."""
-        pieces = self._pieces
-        if isinstance(pieces[0], _HOST.ndarray):
-            return _HOST.concat(pieces, axis=0)
-        return self.source.xp.concat(pieces, axis=0)
+        pieces, source = self._pieces, self.source
+        if not isinstance(pieces[0], _HOST.ndarray):
+            return source.xp.concat(pieces, axis=0)
+        found, (dtype, stays) = _HOST.concat(pieces, axis=0), self._kind
+        return found if stays else asarray(found, xp=source.xp, device=source.device, dtype=dtype)
+
+
+def working_namespace(source: Place) -> tuple[Namespace, bool]:
+    """Return the namespace to work in, and whether arrays are to be seen as NumPy's."""
+    xp = source.xp
+    if library_name(xp) == "numpy":
+        return xp, False
+    on_host = is_on_host(xp.zeros((0,), dtype=source.dtype, device=source.device))
+    return (_HOST if on_host else xp), on_host
 
 
 def block_size(m: int, acceptance: float = 1.0) -> int:
@@ -241,11 +264,11 @@ def _householder(columns: HostArray) -> tuple[Array, Array]:
     return V, trsm(1.0, inverse, V[a:, :], side=1, trans_a=2).T.conj()
 
 
-def complement(V: Array, M: Array, source: Source) -> Array:
+def complement(V: Array, M: Array, xp: Namespace, device: Device) -> Array:
     """Return ``[0; I] - V M``."""
-    (m, a), xp = V.shape, source.xp
+    m, a = V.shape
     if library_name(xp) != "numpy":
-        return xp.eye(m, m - a, k=-a, dtype=V.dtype, device=source.device) - V @ M
+        return xp.eye(m, m - a, k=-a, dtype=V.dtype, device=device) - V @ M
     found = V @ -M
     places = _HOST.arange(m - a)
     found[places + a, places] += 1

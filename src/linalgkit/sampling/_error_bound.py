@@ -112,11 +112,16 @@ def error_bound(design: Any) -> ErrorBound:
     acceptance, source = _acceptance(design)
     factor = _conditional_factor(design, acceptance)
     text = (
-        f"Over designs that fulfil the condition {tuple(design.condition)}, the expected squared "
+        f"Over designs with {_in_words(*design.condition)}, the expected squared "
         f"L2 error is at most {factor:.4g} times the smallest one; at least {acceptance:.3g} of "
         f"all designs fulfil it, {source}."
     )
     return ErrorBound(factor, "conditional", sup_factor, acceptance, f"{text} {sure}")
+
+
+def _in_words(criterion: str, delta: float) -> str:
+    """Return a condition as an inequality."""
+    return f"lmin >= {1 - delta:.3g}" if criterion == "lmin" else f"||G - I|| <= {delta:.3g}"
 
 
 def _sup_factor(design: Any) -> float:

@@ -26,7 +26,7 @@ from linalgkit._core.capabilities import capability
 from linalgkit._core.linalg import hermitian_part
 from linalgkit._core.random import HostArray, as_generator, undone_on_error
 from linalgkit._core.validation import check_choice, check_int
-from linalgkit.sampling._chain import Walk
+from linalgkit.sampling._chain import Walk, working_namespace
 from linalgkit.sampling._finite import FiniteSpace, finite_space
 from linalgkit.sampling._items import as_items
 from linalgkit.sampling._scan import scan
@@ -307,8 +307,10 @@ def _scan_is_cheaper(space: FiniteSpace, left: int) -> bool:
 
 
 def _scanned(space: FiniteSpace, basis: Array | None, rng: Any) -> HostArray:
-    xp = space.xp
-    blocks = [block if basis is None else block @ basis for block in space.rows.blocks()]
+    xp, on_host = working_namespace(space)
+    given = (to_numpy(block) if on_host else block for block in space.rows.blocks())
+    basis = to_numpy(basis) if on_host and basis is not None else basis
+    blocks = [block if basis is None else block @ basis for block in given]
     R = blocks[0] if len(blocks) == 1 else xp.concat(blocks, axis=0)
-    floor = 4 * space.dim * eps(xp, space.dtype)
+    floor = 4 * space.dim * eps(space.xp, space.dtype)
     return scan(R, space.scores(), floor, rng, xp)

@@ -9,7 +9,7 @@ from linalgkit._core.capabilities import capability
 from linalgkit._core.random import HostArray, as_generator, undone_on_error
 from linalgkit._core.validation import check_int
 from linalgkit.sampling._finite import finite_space
-from linalgkit.sampling._projection import draw_rows
+from linalgkit.sampling._projection import ProjectionDPP, draw_rows
 
 _HOST = numpy_namespace()
 
@@ -26,8 +26,9 @@ def volume_sample(X: Any, k: int, *, rng: object = None) -> Array:
 
     Parameters
     ----------
-    X : array (n, p)
-        Of full column rank, real or complex, of any scale.
+    X : array (n, p), or ProjectionDPP
+        Of full column rank, real or complex, of any scale. The process of a matrix saves the
+        set-up that its samples share.
     k : int
         Rows to draw, from `p` to `n`.
     rng : None, int, SeedSequence, BitGenerator or Generator, optional
@@ -49,7 +50,9 @@ def volume_sample(X: Any, k: int, *, rng: object = None) -> Array:
     See Also
     --------
     ProjectionDPP : ``k = p``, many samples of one matrix.
-    sample_design : weighted samples, with replacement, better conditioned for larger `k`.
+    sample_design : weighted samples, with replacement: better conditioned, and with a smaller
+        error for the same number of rows where leverage scores differ much. ``method="volume"``
+        is unbiased, too.
 
     Notes
     -----
@@ -71,7 +74,7 @@ def volume_sample(X: Any, k: int, *, rng: object = None) -> Array:
     """
     generator = as_generator(rng)
     with undone_on_error(rng):
-        space = finite_space(X, rng=generator)
+        space = X._space if isinstance(X, ProjectionDPP) else finite_space(X, rng=generator)
         n = space.n
         k = check_int("k", k, space.dim, n, f"for a matrix of shape {space.rows.shape}")
         first, _ = draw_rows(space, "auto", generator)
