@@ -15,6 +15,7 @@ from linalgkit.sampling import ProjectionDPP, sample_design
 from linalgkit.sampling._families import Hermite, Legendre
 from linalgkit.sampling._indices import multi_index
 from linalgkit.sampling._tensor import TensorBasis
+from linalgkit.sampling._user import UserBasis
 
 from . import laws
 
@@ -379,3 +380,35 @@ def test_a_condition_out_of_reach_names_the_best_design() -> None:
     assert rng.bit_generator.state == before
     with pytest.raises(RuntimeError, match=r"best had \|\|G - I\|\| = "):
         sample_design(legendre(5), 6, condition=("norm", 0.01), max_tries=2, rng=rng)
+
+
+@pytest.mark.parametrize(("n", "mixture"), [(10, 0.75), (9, 0.9), (18, 0.96), (30, 0.5)])
+def test_no_weight_exceeds_what_the_mixture_says(n: int, mixture: float) -> None:
+    for method in METHODS:
+        for seed in range(10):
+            design = sample_design(legendre(9), n, method=method, mixture=mixture, rng=seed)
+            assert design.weights.max() <= 1 / (1 - mixture) * (1 + 1e-12)
+            if method == "rdpp":
+                assert design.mixture == (n - math.ceil((1 - mixture) * n - 1e-9)) / n
+            else:
+                assert design.mixture == mixture
+
+
+def test_a_family_is_no_space() -> None:
+    with pytest.raises(TypeError, match="A family of polynomials makes one by"):
+        sample_design(Legendre())
+
+
+def test_independent_draws_call_a_users_function_a_few_times() -> None:
+    calls = []
+
+    def linear(x: np.ndarray) -> np.ndarray:
+        calls.append(len(x))
+        return np.concatenate([np.ones_like(x), math.sqrt(3) * x], axis=1)
+
+    basis = UserBasis(linear, 2, proposal=lambda n, rng: rng.uniform(-1, 1, (n, 1)), bound=400.0)
+    calls.clear()
+    design = sample_design(basis, 20, method="iid", rng=0)
+    assert len(calls) < 12
+    # Proposals are counted up to the last one that was kept: 200 a point on average.
+    assert 1500 < design.n_proposals < 8000

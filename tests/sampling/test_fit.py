@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from linalgkit.sampling._families import Fourier, Legendre
 from linalgkit.sampling._fit import weighted_lstsq
 from linalgkit.sampling._indices import multi_index
 from linalgkit.sampling._projection import ProjectionDPP
+from linalgkit.sampling._splines import BSpline
 from linalgkit.sampling._tensor import TensorBasis
 
 Draw = np.random.Generator
@@ -610,3 +612,71 @@ def test_equal_rows_make_the_expected_error_smaller_than_the_factor() -> None:
     fit = weighted_lstsq(design, y[design.indices], space=X)
     assert fit.error_bound.factor == 3.0 >= ratio
     assert "at most 3 times" in fit.error_bound.description
+
+
+def test_a_fit_that_is_not_determined_has_no_bound() -> None:
+    basis = TensorBasis(BSpline(np.linspace(0, 1, 9), 1), np.arange(9)[:, None])
+    deficient = 0
+    for seed in range(60):
+        design = sample_design(basis, 10, method="iid", rng=seed)
+        values = basis.evaluate(design.points) @ np.arange(1.0, 10)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AccuracyWarning)
+            fit = weighted_lstsq(design, values, space=basis)
+        if fit.status == "rank_deficient":
+            deficient += 1
+            assert fit.error_bound.factor == fit.error_bound.sup_factor == math.inf
+            assert "do not determine" in fit.error_bound.description
+        else:
+            assert np.abs(fit.coef - np.arange(1.0, 10)).max() < 1e-6
+    assert deficient > 10
+    # A rank that the caller lowers is no better.
+    legendre = TensorBasis(Legendre(), multi_index(2, 3))
+    design = sample_design(legendre, condition=("lmin", 0.9), rng=0)
+    with pytest.warns(AccuracyWarning):
+        fit = weighted_lstsq(design, np.ones(len(design)), space=legendre, rcond=0.6)
+    assert fit.error_bound.factor == math.inf
+
+
+def test_a_design_of_another_basis_of_the_same_dimension_is_refused() -> None:
+    line = TensorBasis(Legendre(), np.stack([np.arange(6), np.zeros(6, dtype=int)], axis=1))
+    plane = TensorBasis(Legendre(), multi_index(2, 2))
+    design = sample_design(line, 18, rng=0)
+    with pytest.raises(ValueError, match="differs by"):
+        weighted_lstsq(design, np.ones(18), space=plane)
+    assert weighted_lstsq(design, np.ones(18), space=line).status == "converged"
+
+
+def test_moments_of_functions_of_any_size() -> None:
+    basis = TensorBasis(Legendre(), multi_index(2, 2))
+    design = sample_design(basis, 30, rng=0)
+    x = design.points
+    fit = weighted_lstsq(design, 1e155 + 1e150 * x[:, 0], space=basis)
+    assert fit.variance() == pytest.approx(1e300 / 3, rel=1e-6)
+    columns = np.stack([1e200 * x[:, 0], 1e20 * x[:, 1]], axis=1)
+    shares = weighted_lstsq(design, columns, space=basis).sobol_indices()
+    assert np.allclose(shares.first, np.eye(2), atol=1e-10)
+    constant = weighted_lstsq(design, np.full(30, 7.3), space=basis).sobol_indices()
+    assert constant.total.tolist() == [0.0, 0.0]
+    largest = weighted_lstsq(design, np.full(30, 1.7e308), space=basis)
+    assert largest.mean() == pytest.approx(1.7e308)
+    assert math.isfinite(largest.residual)
+
+
+def test_arguments_of_a_wrong_kind_are_named() -> None:
+    basis = TensorBasis(Legendre(), multi_index(2, 2))
+    design = sample_design(basis, 30, rng=0)
+    with pytest.raises(TypeError, match="design must be a Design"):
+        weighted_lstsq(np.ones((30, 2)), np.ones(30), space=basis)
+    with pytest.raises(TypeError, match="space must be a TensorBasis"):
+        weighted_lstsq(design, np.ones(30), space=3)
+    assert design != sample_design(basis, 30, rng=0)
+    assert isinstance(hash(design), int)
+
+
+def test_numbers_in_words_are_rounded_to_the_safe_side() -> None:
+    basis = TensorBasis(Legendre(), multi_index(1, 2))
+    design = sample_design(basis, 100, method="iid", condition=("lmin", 0.9), rng=0)
+    bound = error_bound(design)
+    assert 0.99 < bound.acceptance < 1
+    assert "at least 0.999 of all designs" in bound.description

@@ -256,3 +256,9 @@ def test_wrong_input_is_refused() -> None:
     impossible = DPPLeastSquares(n=4, condition=("lmin", 1e-3), max_tries=3, rng=0)
     with pytest.raises(RuntimeError, match="did not hold in 3 designs"):
         impossible.fit(X, y)
+
+
+@pytest.mark.parametrize("space", [np.ones((5, 2)), 3, Legendre().draw])
+def test_what_is_no_basis_is_refused_as_space(space: object) -> None:
+    with pytest.raises(TypeError, match="space must be None, a TensorBasis or a UserBasis"):
+        DPPLeastSquares(space).fit(np.ones((5, 2)), np.ones(5))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import special, stats
 
+from linalgkit import AccuracyWarning
 from linalgkit._core import array as core_array
+from linalgkit.sampling import sample_design
 from linalgkit.sampling._user import UserBasis
 
 DIM = 4
@@ -224,7 +227,11 @@ def test_every_library(xp: Any, bound: float | None) -> None:
 
 
 def test_a_violated_bound_is_named() -> None:
-    basis = UserBasis(monomials, DIM, proposal=uniform, bound=5.0, gram=GRAM)
+    with pytest.raises(RuntimeError, match=r"got \d+\.\d+ at one, more than bound=5"):
+        UserBasis(monomials, DIM, proposal=uniform, bound=5.0, gram=GRAM)
+    # A violation that the points of the set-up do not meet is met later, or never.
+    basis = UserBasis(monomials, DIM, proposal=uniform, bound=BOUND, gram=GRAM)
+    basis.bound = 5.0
     with pytest.raises(RuntimeError, match=r"got \d+\.\d+ at one, more than bound=5"):
         basis.draw(1000, np.random.default_rng(0))
 
@@ -263,7 +270,7 @@ def test_draws_of_the_measure_need_a_proposal_that_draws_it() -> None:
             ValueError,
             r"proposal must return points of shape",
         ),
-        ({"proposal": lambda n, rng: rng.random((1, 1))}, ValueError, r"shape \(4096, d\)"),
+        ({"proposal": lambda n, rng: rng.random((1, 1))}, ValueError, r"shape \(16000, d\)"),
         (
             {"proposal": lambda n, rng: np.full((n, 1), np.inf)},
             ValueError,
@@ -277,7 +284,7 @@ def test_draws_of_the_measure_need_a_proposal_that_draws_it() -> None:
         (
             {"proposal": lambda n, rng: (uniform(n, rng), np.ones(1))},
             ValueError,
-            r"ratio of shape \(4096,\)",
+            r"ratio of shape \(16000,\)",
         ),
         (
             {"proposal": lambda n, rng: (uniform(n, rng), np.zeros(n))},
@@ -328,26 +335,56 @@ def test_points_that_are_refused(points: Any, error: type[Exception], text: str)
 
 
 def test_functions_that_are_not_orthonormal_are_refused() -> None:
-    def uniform(n: int, rng: np.random.Generator) -> np.ndarray:
-        return rng.uniform(-1, 1, (n, 1))
-
     for m in (2, 3, 6):
         with pytest.raises(ValueError, match=r"fun must be orthonormal .* chance explains"):
             UserBasis(lambda x, m=m: x ** np.arange(m), m, proposal=uniform, bound=2.0 * m)
     gram = np.asarray([[1, 0.2], [0.2, 1 / 3]])
     with pytest.raises(ValueError, match="fun must have the Gram matrix given"):
-        UserBasis(lambda x: x ** np.arange(2), 2, proposal=uniform, bound=4.0, gram=gram)
+        UserBasis(lambda x: x ** np.arange(2), 2, proposal=uniform, bound=30.0, gram=gram)
+
+
+def spikes(share: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the constant, and a function that is large on a small share of the interval."""
+
+    def values(x: np.ndarray) -> np.ndarray:
+        height = (np.abs(x) < share) / math.sqrt(share * (1 - share))
+        return np.concatenate([np.ones_like(x), height - math.sqrt(share / (1 - share))], axis=1)
+
+    return values
 
 
 def test_orthonormal_functions_are_not_refused_by_chance() -> None:
-    def uniform(n: int, rng: np.random.Generator) -> np.ndarray:
-        return rng.uniform(-1, 1, (n, 1))
-
-    def spikes(x: np.ndarray) -> np.ndarray:
-        """One function on a ten-thousandth of the interval, and the constant."""
-        height = 100.0 * (np.abs(x) < 1e-4) / np.sqrt(1 - 1e-4)
-        centred = height - np.sqrt(1e-4 / (1 - 1e-4))
-        return np.concatenate([np.ones_like(x), centred], axis=1)
-
     for seed in range(20):
-        UserBasis(spikes, 2, proposal=uniform, bound=1.1e4, rng=seed)
+        UserBasis(spikes(1e-3), 2, proposal=uniform, bound=1.1e3, rng=seed)
+    with pytest.warns(AccuracyWarning, match=r"to within \d\.?\d* only"):
+        UserBasis(spikes(1e-4), 2, proposal=uniform, bound=1.1e4)
+
+
+def test_functions_of_the_wrong_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="fun must be orthonormal"):
+        UserBasis(lambda x: 1.1 * spikes(0.3)(x), 2, proposal=uniform, bound=25.0)
+
+
+def test_nearly_dependent_functions_are_refused_or_whitened_well() -> None:
+    for powers in ([1, 1], [1, 2, 2]):
+        with pytest.raises(ValueError, match="nearly dependent"):
+            UserBasis(lambda x, p=powers: x**p, len(powers), proposal=uniform)
+
+    def monomials_of(m: int) -> UserBasis:
+        return UserBasis(lambda x: x ** np.arange(m), m, proposal=uniform)
+
+    basis = monomials_of(16)
+    rows = basis.evaluate(basis._points) @ basis.whitener
+    gram = rows.T @ rows / rows.shape[0]
+    assert np.abs(gram - np.eye(16)).max() < 1e-6
+    with pytest.raises(ValueError, match="nearly dependent"):
+        monomials_of(30)
+
+
+def test_a_proxy_has_a_measure_to_draw_from() -> None:
+    basis = UserBasis(monomials, DIM, proposal=arcsine)
+    points = basis.draw_measure(20_000, np.random.default_rng(0))
+    # The proposal is the arcsine law; weights bring back the uniform one.
+    assert abs(points.var() - 1 / 3) < 0.02
+    design = sample_design(basis, 40, method="iid", mixture=0.5, rng=0)
+    assert design.weights.max() <= 2.0

@@ -38,9 +38,10 @@ METHODS = ("rdpp", "volume", "iid")
 CRITERIA = ("lmin", "norm")
 SUBSAMPLES = (None, "greedy", "bss")
 Condition = tuple[str, float]
+_LARGEST_DRAW = 4096  # proposals at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Design:
     """Where to measure, and how to weigh what is measured.
 
@@ -74,6 +75,7 @@ class Design:
         Dimension m of the space.
     mixture : float
         Part of the points that follow the optimal law; the others follow the measure itself.
+        For "rdpp" the part of this design, of whole points.
     condition : tuple of str and float, or None
         What the eigenvalues were asked to satisfy, before new weights ("bss").
     boost : int
@@ -174,7 +176,7 @@ def sample_design(
     mixture : float, default 1.0
         Part a in (0, 1] of the points that follow the optimal law; the others follow the measure.
         Below 1 no weight exceeds ``1 / (1 - a)``, which bounds in the supremum norm ask for. For
-        "rdpp" the part is rounded to whole points.
+        "rdpp" the part is rounded down to whole points.
     max_tries : int, default 100
         Designs to draw for the condition.
     rng : None, int, SeedSequence, BitGenerator or Generator, optional
@@ -270,7 +272,7 @@ def sample_design(
         plain and space.exact and (method == "volume" or is_one_process),
         method,
         m,
-        mixture,
+        mixture if method != "rdpp" else (n - draw.n_others()) / n,
         condition,
         boost,
         n,
@@ -328,6 +330,10 @@ class _Drawing:
         xp = self.space.xp
         return asarray(points, xp=xp, device=self.space.device, dtype=xp.int64)
 
+    def n_others(self) -> int:
+        """Return how many points of repeated processes follow the measure."""
+        return math.ceil((1 - self.mixture) * self.n * (1 - 1e-12))
+
     # ------------------------------------------- points, and the part that has the optimal law
 
     def _iid(self) -> tuple[Any, float]:
@@ -342,7 +348,7 @@ class _Drawing:
 
     def _rdpp(self) -> tuple[Any, float]:
         n, m = self.n, self.space.dim
-        others = round((1 - self.mixture) * n)
+        others = self.n_others()
         full, rest = divmod(n - others, m)
         parts = [self._process() for _ in range(full)]
         if rest:
@@ -371,14 +377,17 @@ class _Drawing:
     def _christoffel(self, count: int) -> Any:
         """Return independent points of the optimal law."""
         parts, missing, space = [], count, self.space
+        acceptance = min(1.0, float(getattr(space, "acceptance", 1.0)))
         while missing:
-            proposals = space.draw(missing, self.rng)
+            tries = missing if acceptance > 0.999 else math.ceil(1.1 * missing / acceptance) + 8
+            proposals = space.draw(min(tries, _LARGEST_DRAW), self.rng)
             rows, xp = whitened(space, proposals.rows), space.xp
             norms = to_numpy(squared_row_norms(rows, rows.dtype, xp))
             # Where the envelope is the norm itself, rounding must not reject.
-            bars = self.rng.random(missing) * proposals.envelope * (1 - 1e-9)
-            kept = _HOST.nonzero(bars < norms)[0]
-            self.n_proposals += missing
+            bars = self.rng.random(len(norms)) * proposals.envelope * (1 - 1e-9)
+            kept = _HOST.nonzero(bars < norms)[0][:missing]
+            is_last = kept.shape[0] == missing
+            self.n_proposals += int(kept[-1]) + 1 if is_last else len(norms)
             missing -= kept.shape[0]
             parts.append(self._taken(proposals.points, kept))
         return self._joined(parts)
@@ -437,7 +446,8 @@ def _conditioned(
     raise RuntimeError(
         f"the condition {(criterion, delta)} did not hold in {max_tries} designs of {draw.n} "
         f"points for dimension {draw.space.dim}; the best had {seen}, {asked} was asked for. Draw "
-        "more points (n, oversampling), or raise delta, boost or max_tries."
+        "more points (n, oversampling), or raise delta, boost or max_tries. (The generator is as "
+        "before the call: the same one draws the same designs.)"
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from linalgkit._core.array import array_namespace, widest_float
+from linalgkit._core.array import array_namespace, eps, widest_float
 from linalgkit._core.array import device as device_of
 from linalgkit.sampling.theory import chernoff_failure
 
@@ -30,7 +31,8 @@ class ErrorBound:
         the condition; ``"almost sure"`` where only `sup_factor` says something.
     sup_factor : float
         ``||f - f^|| <= sup_factor inf_v ||f - v||_inf`` for this very design, whatever `f`;
-        infinite if the smallest eigenvalue of its Gram matrix is not positive.
+        infinite if the smallest eigenvalue of its Gram matrix is zero to rounding, or the rank of
+        the fit is deficient.
     acceptance : float
         Lower bound on the probability that a design fulfils its condition; 1 without one.
     description : str
@@ -91,12 +93,15 @@ class ErrorBound:
     description: str
 
 
-def error_bound(design: Any) -> ErrorBound:
+def error_bound(design: Any, *, is_determined: bool = True) -> ErrorBound:
     """Return what is known of a fit on a design; see :class:`ErrorBound`."""
+    if not is_determined:
+        text = "The points do not determine the coefficients: nothing bounds the error."
+        return ErrorBound(math.inf, "almost sure", math.inf, _acceptance_or_one(design), text)
     sup_factor = _sup_factor(design)
     sure = (
-        f"For this design the L2 error is at most {sup_factor:.4g} times the smallest error in the "
-        "maximum norm."
+        f"For this design the L2 error is at most {_up(sup_factor)} times the smallest error in "
+        "the maximum norm."
     )
     if not design.exact:
         sure += " The draws were not exact: statements hold for the law that was drawn from."
@@ -113,10 +118,31 @@ def error_bound(design: Any) -> ErrorBound:
     factor = _conditional_factor(design, acceptance)
     text = (
         f"Over designs with {_in_words(*design.condition)}, the expected squared "
-        f"L2 error is at most {factor:.4g} times the smallest one; at least {acceptance:.3g} of "
-        f"all designs fulfil it, {source}."
+        f"L2 error is at most {_up(factor)} times the smallest one; at least {_down(acceptance)} "
+        f"of all designs fulfil it, {source}."
     )
     return ErrorBound(factor, "conditional", sup_factor, acceptance, f"{text} {sure}")
+
+
+def _up(value: float) -> str:
+    """Return a number rounded up to four digits."""
+    return _rounded(value, 4, decimal.ROUND_CEILING)
+
+
+def _down(value: float) -> str:
+    """Return a number rounded down to three digits."""
+    return _rounded(value, 3, decimal.ROUND_FLOOR)
+
+
+def _rounded(value: float, digits: int, rounding: str) -> str:
+    if not math.isfinite(value):
+        return "inf"
+    number = decimal.Context(prec=digits, rounding=rounding).create_decimal_from_float(value)
+    return f"{float(number):.{digits}g}"
+
+
+def _acceptance_or_one(design: Any) -> float:
+    return 1.0 if design.condition is None else _acceptance(design)[0]
 
 
 def _in_words(criterion: str, delta: float) -> str:
@@ -126,9 +152,10 @@ def _in_words(criterion: str, delta: float) -> str:
 
 def _sup_factor(design: Any) -> float:
     """Return ``1 + sqrt(mean(w) / lmin)``."""
-    if not design.lmin > 0:
-        return math.inf
     xp = array_namespace(design.weights)
+    roundoff = eps(xp, design.gram.dtype)
+    if not design.lmin > 10 * design.dim * roundoff * design.lmax:
+        return math.inf
     wide = xp.astype(design.weights, widest_float(xp, device_of(design.weights)), copy=False)
     return 1 + math.sqrt(float(xp.mean(wide)) / design.lmin)
 

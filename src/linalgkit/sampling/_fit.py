@@ -24,7 +24,7 @@ from linalgkit._core.array import (
 from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import as_array
 from linalgkit._core.linalg import lstsq, matmul_h, norm_fro, qr_positive, svd_desc
-from linalgkit._core.scaling import ldexp, silent
+from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, scale_exponent, silent
 from linalgkit._core.triangular import solve_unchecked
 from linalgkit._core.validation import (
     AccuracyWarning,
@@ -33,10 +33,10 @@ from linalgkit._core.validation import (
     check_float,
 )
 from linalgkit.sampling import _moments
+from linalgkit.sampling._design import Design, as_space, weighted_gram, whitened
 from linalgkit.sampling._error_bound import ErrorBound, error_bound
 from linalgkit.sampling._finite import FiniteSpace
 from linalgkit.sampling._moments import SobolIndices
-from linalgkit.sampling._projection import ProjectionDPP
 
 _FLOATS = ("real floating", "complex floating")
 
@@ -162,7 +162,7 @@ class LeastSquaresFit:
 
 @capability("sampling.weighted_lstsq")
 def weighted_lstsq(
-    design: Any, values: Any, *, space: Any, rcond: float | None = None
+    design: Design, values: Any, *, space: Any, rcond: float | None = None
 ) -> LeastSquaresFit:
     """Fit values at the points of a design by weighted least squares.
 
@@ -177,7 +177,8 @@ def weighted_lstsq(
         Where the design was drawn for.
     rcond : float, optional
         Singular values of the weighted rows up to `rcond` times the largest count as zero. By
-        default ``max(n, m)`` roundoffs, the columns taken with unit length.
+        default ``max(n, m)`` roundoffs: the columns are taken with unit length to tell whether the
+        rank is full, and as they are for the solution of minimum norm.
 
     Returns
     -------
@@ -190,7 +191,9 @@ def weighted_lstsq(
         If an argument is of a wrong kind, or arrays are of two libraries.
     ValueError
         If there is not one value (or row of values) for each point, values hold NaN or infinity,
-        `rcond` is negative, or the design does not belong to the space.
+        `rcond` is negative, or the design was drawn for another space: of another dimension, or a
+        basis in which its Gram matrix is another. (A matrix must have the same range; only its
+        shape is compared.)
 
     Warns
     -----
@@ -232,8 +235,11 @@ def weighted_lstsq(
     """
     if rcond is not None:
         rcond = check_float("rcond", rcond, 0)
-    if isinstance(space, ProjectionDPP):
-        space = space._space
+    if not isinstance(design, Design):
+        raise TypeError(
+            f"design must be a Design, as sample_design returns it, got {type(design).__name__}."
+        )
+    space = as_space(space) if not is_matrix(space) else space
     rows, back = _rows(design, space)
     y = _checked_values(values, rows, space)
     system = _system(design, rows, y)
@@ -247,14 +253,15 @@ def weighted_lstsq(
             AccuracyWarning,
             stacklevel=2,
         )
-    coef = solved.coef if back is None else back(solved.coef)
     xp, single = system.xp, y.ndim == 1
+    coef = ldexp(solved.coef, system.exponent, xp)
+    coef = coef if back is None else back(coef)
     coef = xp.astype(coef, system.dtype, copy=False)
     residual, estimate = _errors(system, solved)
     return LeastSquaresFit(
         coef=coef[:, 0] if single else coef,
         residual=float(residual[0]) if single else residual,
-        error_bound=error_bound(design),
+        error_bound=error_bound(design, is_determined=solved.rank == p),
         error_estimate=float(estimate[0]) if single else estimate,
         status="converged" if solved.rank == p else "rank_deficient",
         n=len(design),
@@ -277,10 +284,14 @@ def is_finite(space: Any) -> bool:
 
 
 class _System(NamedTuple):
-    """Weighted rows and values in the widest dtype, and the precision of the answer."""
+    """Weighted rows and values in the widest dtype, and the precision of the answer.
+
+    Values are brought to order one by ``2**-exponent``.
+    """
 
     B: Array
     Y: Array  # (n, q)
+    exponent: int
     xp: Namespace
     dtype: DType
 
@@ -293,7 +304,7 @@ class _Solved(NamedTuple):
     Q: Array
 
 
-def _rows(design: Any, space: Any) -> tuple[Array, Any]:
+def _rows(design: Design, space: Any) -> tuple[Array, Any]:
     """Return the rows of the design, and what turns coefficients into those of the user."""
     if is_matrix(space):
         X, xp = check_array_2d("space", space)
@@ -309,7 +320,9 @@ def _rows(design: Any, space: Any) -> tuple[Array, Any]:
                 "space must be the basis that the design was drawn for, of dimension "
                 f"{design.dim}, got one of dimension {space.dim}."
             )
-        return space.evaluate(design.points), None
+        rows = space.evaluate(design.points)
+        _check_gram(design, rows, space)
+        return rows, None
     if space.dim == space.X.shape[1]:
         return _picked(design, space.X, space.xp), None
     W, scale = space.whitener, math.sqrt(space.n)
@@ -320,7 +333,20 @@ def _rows(design: Any, space: Any) -> tuple[Array, Any]:
     return space.orthonormal_rows(_indices(design, space.X, exactly=False)), back
 
 
-def _picked(design: Any, X: Array, xp: Namespace) -> Array:
+def _check_gram(design: Design, rows: Array, space: Any) -> None:
+    """Refuse a basis in which the Gram matrix of the design is another."""
+    xp = array_namespace(rows)
+    wide = xp.astype(whitened(space, rows), design.gram.dtype, copy=False)
+    gram = weighted_gram(wide, design.weights, xp)
+    difference = float(xp.max(xp.abs(gram - design.gram)))
+    if not difference <= math.sqrt(eps(xp, rows.dtype)) * max(1.0, design.lmax):
+        raise ValueError(
+            "space must be the basis that the design was drawn for, but the Gram matrix in it "
+            f"differs by {difference:.3g}. Pass the same basis as to sample_design."
+        )
+
+
+def _picked(design: Design, X: Array, xp: Namespace) -> Array:
     """Return the rows of a matrix that the design picks."""
     indices = _indices(design, X)
     place = asarray(indices, xp=xp, device=device(X), copy=False)
@@ -329,7 +355,7 @@ def _picked(design: Any, X: Array, xp: Namespace) -> Array:
     return rows
 
 
-def _indices(design: Any, X: Array, *, exactly: bool = True) -> Array:
+def _indices(design: Design, X: Array, *, exactly: bool = True) -> Array:
     """Return the row numbers, which must fit the matrix."""
     if design.indices is None:
         raise ValueError(
@@ -375,7 +401,7 @@ def joint_dtype(xp: Namespace, *arrays: Array) -> DType:
     return xp.result_type(*(working_dtype(xp, device(arrays[0]), dtype) for dtype in dtypes))
 
 
-def _system(design: Any, rows: Array, y: Array) -> _System:
+def _system(design: Design, rows: Array, y: Array) -> _System:
     """Return the weighted system."""
     xp = array_namespace(rows, y, design.weights)
     dtype = joint_dtype(xp, rows, y)
@@ -388,8 +414,10 @@ def _system(design: Any, rows: Array, y: Array) -> _System:
             f"{root.shape[0]}."
         )
     columns = y if y.ndim == 2 else y[:, None]
-    B, Y = (xp.astype(a, wide, copy=False) * root for a in (rows, columns))
-    return _System(B, Y, xp, dtype)
+    columns = xp.astype(columns, wide, copy=False)
+    exponent = scale_exponent(max_abs(columns, xp))
+    Y = ldexp(columns, -exponent, xp) * root
+    return _System(xp.astype(rows, wide, copy=False) * root, Y, exponent, xp, dtype)
 
 
 # ------------------------------------------------------------------------------ the solution
@@ -397,7 +425,7 @@ def _system(design: Any, rows: Array, y: Array) -> _System:
 
 def _solve(system: _System, rcond: float | None) -> _Solved:
     """Return the solution by QR, of minimum norm by the SVD where the rank is deficient."""
-    B, Y, xp, dtype = system
+    B, Y, _, xp, dtype = system
     n, p = B.shape
     limit = max(n, p) * eps(xp, dtype) if rcond is None else rcond
     if n >= p:
@@ -420,22 +448,24 @@ def _lengths(R: Array, xp: Namespace) -> Array:
 
 def _errors(system: _System, solved: _Solved) -> tuple[Array, Array]:
     """Return residual and leave-one-out root mean squares, (q,) each."""
-    B, Y, xp, _ = system
+    B, Y, exponent, xp, _ = system
     n = B.shape[0]
     R = Y - B @ solved.coef
     Q = solved.Q
     squares = xp.real(xp.conj(Q) * Q) if is_complex(Q, xp) else Q * Q
     rest = 1 - xp.sum(squares, axis=1)
     determined = bool(xp.any(rest <= 100 * n * eps(xp, Q.dtype)))
-    residual = _root_mean_squares(R, xp)
+    residual = _root_mean_squares(R, exponent, xp)
     if determined:
         return residual, xp.full_like(residual, math.nan)
-    return residual, _root_mean_squares(R / xp.astype(rest, R.dtype, copy=False)[:, None], xp)
+    alone = R / xp.astype(rest, R.dtype, copy=False)[:, None]
+    return residual, _root_mean_squares(alone, exponent, xp)
 
 
-def _root_mean_squares(R: Array, xp: Namespace) -> Array:
-    """Return the root mean squares of columns, of any magnitude."""
+def _root_mean_squares(R: Array, exponent: int, xp: Namespace) -> Array:
+    """Return the root mean squares of columns times ``2**exponent``."""
     n, q = R.shape
     with silent():
-        found = [norm_fro(R[:, j : j + 1], xp) / math.sqrt(n) for j in range(q)]
+        norms = [norm_fro(R[:, j : j + 1], xp) / math.sqrt(n) for j in range(q)]
+        found = [ldexp_float(norm, exponent) for norm in norms]
     return asarray(found, xp=xp, device=device(R), dtype=widest_float(xp, device(R)))

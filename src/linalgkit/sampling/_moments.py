@@ -12,13 +12,13 @@ from linalgkit._core.array import (
     array_namespace,
     asarray,
     device,
+    eps,
     is_complex,
     numpy_namespace,
     to_numpy,
     widest_dtype,
     widest_float,
 )
-from linalgkit._core.scaling import ldexp, max_abs, scale_exponent
 from linalgkit._core.validation import check_int
 
 _HOST = numpy_namespace()
@@ -37,8 +37,9 @@ class SobolIndices:
 
     Notes
     -----
-    All shares of a constant function are 0. For the `q` columns of several functions there is a
-    column each. Storage: the shares of all terms, as many as there are coefficients.
+    All shares of a function that is constant up to rounding are 0. For the `q` columns of several
+    functions there is a column each. Storage: the shares of all terms, as many as there are
+    coefficients.
     """
 
     first: Array
@@ -102,7 +103,7 @@ def mean(coef: Array, indices: Any) -> Any:
 def variance(coef: Array, indices: Any) -> Any:
     """Return the sum of squares of all coefficients but that of the constant."""
     xp = array_namespace(coef)
-    squares = _squares(coef, indices, xp)
+    squares = _squares(_varying(coef, indices, xp), xp)
     total = xp.sum(squares, axis=0)
     return total if coef.ndim == 2 else float(total)
 
@@ -110,21 +111,31 @@ def variance(coef: Array, indices: Any) -> Any:
 def sobol_indices(coef: Array, indices: Any) -> SobolIndices:
     """Return the shares of the variance."""
     xp = array_namespace(coef)
-    squares = _squares(ldexp(coef, -scale_exponent(max_abs(coef, xp)), xp), indices, xp)
+    sizes = xp.astype(xp.abs(coef), widest_float(xp, device(coef)), copy=False)
+    varying = _varying(sizes, indices, xp)
+    largest = xp.max(varying, axis=0, keepdims=True)
+    # What rounding errors of a fit leave of a constant is no variance.
+    noise = 10 * coef.shape[0] * eps(xp, coef.dtype) * xp.max(sizes, axis=0, keepdims=True)
+    is_constant = largest <= noise
+    scaled = varying / xp.where(is_constant, xp.ones_like(largest), largest)
+    squares = _squares(xp.where(is_constant, xp.zeros_like(scaled), scaled), xp)
     total = xp.sum(squares, axis=0, keepdims=True)
-    safe = xp.where(total > 0, total, xp.ones_like(total))
-    shares = squares / safe
+    shares = squares / xp.where(total > 0, total, xp.ones_like(total))
     depends = indices != 0
     alone = depends & (_HOST.sum(depends, axis=1, keepdims=True) == 1)
     return SobolIndices(_summed(shares, alone), _summed(shares, depends), shares, depends)
 
 
-def _squares(coef: Array, indices: Any, xp: Namespace) -> Array:
-    """Return ``|c|^2`` in the widest float, 0 for the constant."""
+def _varying(coef: Array, indices: Any, xp: Namespace) -> Array:
+    """Return the coefficients with zero for that of the constant."""
+    counts = asarray(_HOST.any(indices != 0, axis=1), xp=xp, device=device(coef))
+    return xp.where(counts if coef.ndim == 1 else counts[:, None], coef, xp.zeros_like(coef))
+
+
+def _squares(coef: Array, xp: Namespace) -> Array:
+    """Return ``|c|^2`` in the widest float."""
     wide = xp.astype(xp.abs(coef), widest_float(xp, device(coef)), copy=False)
-    counts = _HOST.any(indices != 0, axis=1)
-    factor = asarray(counts.astype(float), xp=xp, device=device(coef), dtype=wide.dtype)
-    return wide * wide * (factor if coef.ndim == 1 else factor[:, None])
+    return wide * wide
 
 
 def _summed(shares: Array, mask: Any) -> Array:

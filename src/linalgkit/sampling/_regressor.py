@@ -160,6 +160,11 @@ class DPPLeastSquares(EstimatorMixin):
         DPPLeastSquares
             The object itself. After an error it is as it was before the call.
         """
+        if self.space is not None and not hasattr(self.space, "evaluate"):
+            raise TypeError(
+                "space must be None, a TensorBasis or a UserBasis, got "
+                f"{type(self.space).__name__}. A matrix is passed to fit, with its targets."
+            )
         with undone_on_error(self.rng):
             if callable(X) and not hasattr(X, "shape"):
                 self._fit_function(X, y)

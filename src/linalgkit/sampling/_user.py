@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -41,17 +42,26 @@ from linalgkit._core.array import (
 from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import as_array
 from linalgkit._core.random import as_generator, undone_on_error
-from linalgkit._core.triangular import NotPositiveDefiniteError, cholesky, solve_triangular
-from linalgkit._core.validation import check_finite_block, check_float, check_int, message
+from linalgkit._core.triangular import cholesky, solve_triangular
+from linalgkit._core.validation import (
+    AccuracyWarning,
+    check_finite_block,
+    check_float,
+    check_int,
+    message,
+)
 from linalgkit._kernels import row_norms_squared
 from linalgkit.sampling._family import real_points
 from linalgkit.sampling._proposals import Proposals
+from linalgkit.sampling._scan import draw_index
 
 _HOST = numpy_namespace()
 _CHUNK = 2**22  # entries of rows at a time
 _PROBE = 2  # points, to learn library, device, dtype and number of variables
 # Points on which orthonormality is tested, and the chance of refusing what is orthonormal.
-_LEAST_TEST, _MOST_TEST, _FALSE_ALARM = 4096, 200_000, 1e-6
+_LEAST_TEST, _MOST_TEST, _FALSE_ALARM = 4096, 500_000, 1e-7
+_TEST_ENTRIES = 2e7
+_DOUBTFUL = 0.4  # uncertainty of a test that deserves a warning
 _LEAST_PROXY = 10_000
 _VIOLATION_ULPS = 1e4  # by which a bound may be exceeded by rounding
 
@@ -111,8 +121,9 @@ class UserBasis:
     With a bound, a point of the proposal is kept with probability ``k ratio / bound``, which
     leaves the optimal law ``(k / dim) dmu``; ``bound / dim`` proposals a draw are made on
     average. A point where the bound does not hold raises a RuntimeError. That the functions are
-    orthonormal is tested on ``200 bound`` points of the proposal (4096 to 200 000): what departs
-    by more than chance explains is refused, and less is not seen. Without a bound, points
+    orthonormal is tested on ``1000 bound`` points of the proposal (4096 to 500 000, and no more
+    than twenty million values): a Gram matrix that is off by more than six standard errors and
+    what rare events may hide is refused; less is not seen. Without a bound, points
     come from the finite set of proxy points, with the law that is optimal for the weighted
     average over that set: an approximation, and ``exact`` is False.
 
@@ -160,7 +171,7 @@ class UserBasis:
         self._sample = self._values(points[:_PROBE, :])
         self.whitener: Array | None = None
         if gram is not None:
-            self.whitener = self._whitener_of(self._checked_gram(gram), "gram")
+            self.whitener = self._narrow(self._whitener_of(self._checked_gram(gram), "gram"))
         if self.exact:
             self._check_orthonormal(points, ratio)
         else:
@@ -170,6 +181,10 @@ class UserBasis:
         law = f"bound={self.bound}" if self.exact else f"n_proxy={int(self._points.shape[0])}"
         name = getattr(self._fun, "__name__", type(self._fun).__name__)
         return f"UserBasis({name}, {self.dim}, {law}, n_variables={self.n_variables})"
+
+    @property
+    def _is_complex(self) -> bool:
+        return is_complex_dtype(self.xp, self.dtype)
 
     @property
     def acceptance(self) -> float:
@@ -265,12 +280,7 @@ class UserBasis:
         points, ratio = self._proposed(count, rng)
         rows = self._values(points)
         k = self._host_norms(rows)
-        worst = float(_HOST.max(k * ratio, initial=0.0))
-        if worst > bound * (1 + _VIOLATION_ULPS * eps(self.xp, self.dtype)):
-            raise RuntimeError(
-                f"bound must be at least k(x) ratio(x) at every point, got {worst:.6g} at one, "
-                f"more than bound={bound:.6g}. Give a larger bound, or none."
-            )
+        self._check_bound(k * ratio)
         return Proposals(points, rows, _HOST.maximum(bound / ratio, k))
 
     def draw_measure(self, count: int, rng: Any) -> Array:
@@ -290,8 +300,11 @@ class UserBasis:
         Raises
         ------
         ValueError
-            If the proposal draws from another law, which it says by returning a ratio.
+            If the proposal draws from another law, which it says by returning a ratio, and there
+            is no proxy: that is drawn from where there is one.
         """
+        if not self.exact:
+            return self._proxy_points(self._measure, count, rng)
         return self._proposed(count, rng, of_measure=True)[0]
 
     # ----------------------------------------------------------------------------- the proxy
@@ -300,8 +313,8 @@ class UserBasis:
         if self.exact:
             if n_proxy is not None:
                 raise ValueError("n_proxy must be None where a bound is given, which needs none.")
-            wanted = math.ceil(200 * min(self.bound or 1.0, _MOST_TEST))
-            return min(_MOST_TEST, max(_LEAST_TEST, wanted))
+            wanted = min(1000 * (self.bound or 1.0), _MOST_TEST, _TEST_ENTRIES / self.dim)
+            return max(_LEAST_TEST, math.ceil(wanted))
         default = max(_LEAST_PROXY, math.ceil(50 * self.dim * math.log(self.dim)))
         return default if n_proxy is None else check_int("n_proxy", n_proxy, self.dim)
 
@@ -309,9 +322,14 @@ class UserBasis:
         """Keep the points, their law, and unless given the whitener of their Gram matrix."""
         weights = ratio / _HOST.sum(ratio)
         if estimate:
-            self.whitener = self._whitener_of(self._proxy_gram(points, weights), "the proxy")
+            W = self._whitener_of(self._proxy_gram(points, weights), "the proxy")
+            # Once more, from the functions that this makes: their Gram matrix is near the identity.
+            self.whitener = W
+            W = W @ self._whitener_of(self._proxy_gram(points, weights), "the proxy")
+            self.whitener = self._narrow(W)
         k = _HOST.concatenate([self._host_norms(rows) for _, rows in self._blocks(points)])
         self._points, self._levels = points, _HOST.cumsum(weights * k)
+        self._measure = _HOST.cumsum(weights)
 
     def _proxy_gram(self, points: Array, weights: Array) -> Array:
         xp, dev = self.xp, self.device
@@ -320,43 +338,76 @@ class UserBasis:
         for start, rows in self._blocks(points):
             part = _HOST.sqrt(weights[start : start + rows.shape[0]])[:, None]
             scaled = asarray(part, xp=xp, device=dev, dtype=wide, copy=False)
-            scaled = scaled * xp.astype(rows, wide, copy=False)
+            scaled = scaled * self._orthonormalised(rows)
             gram = gram + matmul_h(scaled, scaled, xp)
         return gram
 
     def _check_orthonormal(self, points: Array, ratio: Array) -> None:
-        """Compare the Gram matrix on points of the proposal with the identity.
+        """Compare Gram matrix and bound with what points of the proposal show.
 
-        Each entry is a mean of numbers of modulus at most `bound` and of variance at most that:
-        Bernstein's inequality, for real and imaginary parts of all entries together.
+        Each entry is a mean of `count` numbers, of modulus at most `bound`. Six standard errors
+        are allowed, and what events too rare to be met may hold: `bound` times their probability.
         """
-        xp, count = self.xp, len(ratio)
-        G = self._proxy_gram(points, ratio / count)
-        W = self.whitener
-        if W is not None:
-            W = xp.astype(W, G.dtype, copy=False)
-            G = matmul_h(W, G @ W, xp)
-        departure = float(xp.max(xp.abs(G - xp.eye(self.dim, dtype=G.dtype, device=self.device))))
-        bound = self.bound or 1.0
-        share = math.log(4 * self.dim**2 / _FALSE_ALARM) / count
-        chance = math.sqrt(2) * (math.sqrt(2 * bound * share) + 2 * bound * share / 3)
-        if departure > chance:
-            what = "be orthonormal" if W is None else "have the Gram matrix given"
+        xp, count, bound = self.xp, len(ratio), self.bound or 1.0
+        wide = widest_dtype(xp, self.device, self.dtype)
+        sums = xp.zeros((2, self.dim, self.dim), dtype=wide, device=self.device)
+        for start, values in self._blocks(points):
+            part = ratio[start : start + values.shape[0]]
+            rows = self._orthonormalised(values)
+            self._check_bound(self._host_norms(values) * part)
+            r = asarray(part, xp=xp, device=self.device, dtype=wide, copy=False)[:, None]
+            squares = (
+                xp.astype(xp.real(rows * xp.conj(rows)), wide) if self._is_complex else rows**2
+            )
+            sums = sums + xp.stack([matmul_h(rows, r * rows, xp), squares.T @ (r * r * squares)])
+        means, squared = sums[0, ...] / count, xp.abs(sums[1, ...]) / count
+        errors = xp.sqrt(squared / count)
+        rare = bound * math.log(1 / _FALSE_ALARM) / count
+        off = xp.abs(means - xp.eye(self.dim, dtype=wide, device=self.device))
+        excess = float(xp.max(off - 6 * errors)) - rare
+        allowed = 6 * float(xp.max(errors)) + rare
+        if excess > 0:
+            what = "be orthonormal" if self.whitener is None else "have the Gram matrix given"
             raise ValueError(
                 f"fun must {what} where a bound is given, but on {count} points of proposal its "
-                f"Gram matrix is off by {departure:.3g}, of which chance explains {chance:.3g}. "
+                f"Gram matrix is off by {float(xp.max(off)):.3g}, more than chance explains. "
                 "Pass the right gram=, or leave the bound out."
             )
+        if allowed > _DOUBTFUL:
+            warnings.warn(
+                f"with bound={bound:.6g}, {count} points of proposal test the Gram matrix of fun "
+                f"to within {allowed:.2g} only. Give a smaller bound, or be sure of it.",
+                AccuracyWarning,
+                stacklevel=3,
+            )
+
+    def _check_bound(self, levels: Array) -> None:
+        """Raise RuntimeError if ``k ratio`` exceeds the bound."""
+        bound, worst = self.bound or 0.0, float(_HOST.max(levels, initial=0.0))
+        if worst > bound * (1 + _VIOLATION_ULPS * eps(self.xp, self.dtype)):
+            raise RuntimeError(
+                f"bound must be at least k(x) ratio(x) at every point, got {worst:.6g} at one, "
+                f"more than bound={bound:.6g}. Give a larger bound, or none."
+            )
+
+    def _orthonormalised(self, values: Array) -> Array:
+        """Return values as those of the orthonormal basis, in the widest dtype."""
+        xp = self.xp
+        wide = widest_dtype(xp, self.device, self.dtype)
+        rows = xp.astype(values, wide, copy=False)
+        return rows if self.whitener is None else rows @ xp.astype(self.whitener, wide, copy=False)
 
     def _draw_from_proxy(self, count: int, rng: Any) -> Proposals:
-        levels = self._levels
-        chosen = _HOST.searchsorted(levels, rng.random(count) * levels[-1], side="right")
-        chosen = _HOST.minimum(chosen, levels.size - 1)
-        xp, dev = array_namespace(self._points), device(self._points)
-        places = asarray(chosen.astype(_HOST.int32), xp=xp, device=dev, copy=False)
-        points = xp.take(self._points, places, axis=0)
+        points = self._proxy_points(self._levels, count, rng)
         rows = self._values(points)
         return Proposals(points, rows, self._host_norms(rows))
+
+    def _proxy_points(self, levels: Array, count: int, rng: Any) -> Array:
+        """Return points of the proxy, drawn by a table of cumulative weights."""
+        chosen = draw_index(levels, rng.random(count))
+        xp, dev = array_namespace(self._points), device(self._points)
+        places = asarray(chosen.astype(_HOST.int32), xp=xp, device=dev, copy=False)
+        return xp.take(self._points, places, axis=0)
 
     # -------------------------------------------------------------------- calls of the caller
 
@@ -467,20 +518,28 @@ class UserBasis:
             )
         return G
 
+    def _narrow(self, W: Array) -> Array:
+        """Return a whitener in the dtype of the values."""
+        return self.xp.astype(W, self.dtype, copy=False)
+
     def _whitener_of(self, G: Array, source: str) -> Array:
-        """Return ``L^{-H}`` of ``G = L L^H``, in the dtype of the values."""
+        """Return `W` with ``W^H G W = I``, in the widest dtype."""
         xp = self.xp
-        try:
-            L = cholesky(G, xp)
-        except NotPositiveDefiniteError:
+        squares = xp.real(xp.linalg.diagonal(G)) if self._is_complex else xp.linalg.diagonal(G)
+        lengths = xp.sqrt(xp.where(squares > 0, squares, xp.ones_like(squares)))
+        unit = xp.astype(lengths, G.dtype, copy=False)
+        scaled = G / unit[None, :] / unit[:, None]
+        least = float(xp.min(xp.linalg.eigvalsh(scaled)))
+        if not least > 10 * self.dim * eps(xp, G.dtype):
             raise ValueError(
                 f"the Gram matrix of the {self.dim} functions (from {source}) must be positive "
                 "definite to working precision, but it is not: they are nearly dependent. Drop "
                 "some, or pass a better basis."
-            ) from None
+            )
+        L = cholesky(scaled, xp)
         identity = xp.eye(self.dim, dtype=L.dtype, device=device(L))
         W = solve_triangular(L, identity, lower=True, adjoint=True, xp=xp)
-        return xp.astype(W, self.dtype, copy=False)
+        return W / unit[:, None]
 
 
 def _checked_bound(bound: object, dim: int) -> float:

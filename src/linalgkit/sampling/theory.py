@@ -62,6 +62,8 @@ def chernoff_constant(delta: float, kind: str = "norm") -> float:
     """
     delta = check_float("delta", delta, 0, 1, low_open=True, high_open=True)
     check_choice("kind", kind, KINDS)
+    if delta < 1e-4:  # the first terms of the series, where the difference has no digits
+        return delta**2 / 2 * (1 + delta / 3 * (1 if kind == "lmin" else -1))
     if kind == "lmin":
         return delta + (1 - delta) * math.log1p(-delta)
     return (1 + delta) * math.log1p(delta) - delta
@@ -115,7 +117,7 @@ def iid_size(m: int, delta: float, eta: float, kind: str = "norm", *, boost: int
     m : int
         Dimension.
     delta, eta : float
-        Distance allowed, and the probability of missing it, both in (0, 1).
+        Distance allowed, at least 1e-100, and the probability of missing it, both in (0, 1).
     kind : {"norm", "lmin"}, default "norm"
         ``||G - I||_2 <= delta``, or ``lambda_min(G) >= 1 - delta``.
     boost : int, default 1
@@ -141,6 +143,7 @@ def iid_size(m: int, delta: float, eta: float, kind: str = "norm", *, boost: int
     """
     m, boost = check_int("m", m, 1), check_int("boost", boost, 1)
     eta = check_float("eta", eta, 0, 1, low_open=True, high_open=True)
+    delta = check_float("delta", delta, 1e-100)
     constant = chernoff_constant(delta, kind)
     factor = m if kind == "lmin" else 2 * m
     logarithm = math.log(factor) - math.log(eta) / boost
