@@ -288,6 +288,6 @@ def test_acceptance_on_the_host(rng: np.random.Generator, dtype: str, b: int, ne
     R = data(rng, dtype, b, 20)
     H, uniforms = R @ R.conj().T, rng.random(b)
     envelope = np.real(np.diag(H)).astype(np.float64)
-    arguments = H, envelope, uniforms, need, 1e-5
+    arguments = H, uniforms * envelope, need, 1e-5
     expected = _kernels.registered()["accept_proposals"].forms()["portable"](NP, *arguments)
     assert accept.accept_proposals(NP, *arguments).tolist() == expected.tolist()

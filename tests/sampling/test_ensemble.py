@@ -443,3 +443,19 @@ def test_kernels_of_zeros_give_empty_samples(given: str) -> None:
     assert process.inclusion_probabilities().tolist() == [0.0] * 4
     with pytest.raises(ValueError, match="for a kernel of numerical rank 0"):
         process.rescale(0.5)
+
+
+@pytest.mark.parametrize("ratio", [1e5, 1e7, 4e7, 1e10])
+def test_small_eigenvalues_have_their_digits(ratio: float) -> None:
+    rng = np.random.default_rng(0)
+    U = np.linalg.qr(rng.standard_normal((6, 2)))[0]
+    V = np.linalg.qr(rng.standard_normal((2, 2)))[0]
+    sizes = np.asarray([1.0, 1 / ratio])
+    ensemble = LEnsemble(U * sizes @ V.T, rng=0)
+    assert ensemble.rank == 2
+    pairs = itertools.combinations(range(6), 2)
+    total = sum(math.exp(ensemble.log_prob(s, k=2)) for s in pairs)
+    assert abs(total - 1) < 1e-14 * ratio + 1e-12
+    assert abs(float(np.sum(ensemble.inclusion_probabilities(2))) - 2) < 1e-14 * ratio + 1e-12
+    large = LEnsemble(ratio * U * sizes @ V.T)
+    assert large.expected_size() == pytest.approx(1.5, abs=1e-14 * ratio + 1e-9)

@@ -16,6 +16,7 @@ from linalgkit.sampling._families import Fourier, Hermite, Legendre
 from linalgkit.sampling._family import Family
 from linalgkit.sampling._jacobi import Jacobi
 from linalgkit.sampling._splines import BSpline
+from linalgkit.sampling._tensor import TensorBasis
 
 POLYNOMIALS = [
     Legendre(),
@@ -375,3 +376,14 @@ def test_no_points_and_no_draws() -> None:
     for family in FAMILIES:
         assert family.evaluate(np.empty(0), 1 if family.max_degree != 0 else 0).shape[0] == 0
         assert family.draw(0, rng=0).shape == family.draw_induced([], rng=0).shape == (0,)
+
+
+def test_jacobi_values_beyond_the_range_are_refused() -> None:
+    wide = Jacobi(100, 100)
+    with pytest.raises(ValueError, match="exceeds the range of float32"):
+        wide.evaluate(np.asarray([1.0], dtype=np.float32), 120)
+    with pytest.raises(ValueError, match="exceeds the range of float64"):
+        TensorBasis(wide, [[3000]]).christoffel(np.asarray([[1.0]]))
+    # Its values are within the range, and so is their square times the weight.
+    draws = wide.draw_induced([3000] * 50, np.random.default_rng(0))
+    assert np.abs(draws).max() <= 1

@@ -317,3 +317,22 @@ def test_impossible_conditions_name_the_item() -> None:
         process.sample(exclude=[2, 3])
     with pytest.raises(ValueError, match="S must lie between"):
         process.log_prob([5])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "float64"])
+def test_small_eigenvalues_are_no_rounding_errors_of_a_projector(dtype: str) -> None:
+    v = np.random.default_rng(0).standard_normal(800)
+    v /= np.linalg.norm(v)
+    small = MarginalDPP((0.01 * np.outer(v, v)).astype(dtype))
+    assert small.expected_size() == pytest.approx(0.01, rel=1e-4)
+    Q = np.linalg.qr(np.random.default_rng(1).standard_normal((800, 11)))[0]
+    mixed = MarginalDPP(((Q * [*10 * [1.0], 0.02]) @ Q.T).astype(dtype))
+    assert mixed.expected_size() == pytest.approx(10.02, abs=1e-4)
+    whole = MarginalDPP((Q @ Q.T).astype(dtype), rng=0)
+    assert {len(whole.sample()) for _ in range(20)} == {11}
+
+
+@pytest.mark.parametrize("items", [3, None, "0"])
+def test_items_must_be_a_sequence(items: object) -> None:
+    with pytest.raises(TypeError, match="include must be a sequence of integers"):
+        MarginalDPP(0.5 * np.eye(4)).sample(include=items)

@@ -16,6 +16,7 @@ from linalgkit._core import array as core_array
 from linalgkit.sampling import LEnsemble, MarginalDPP, ProjectionDPP, volume_sample
 from linalgkit.sampling._chain import block_size
 from linalgkit.sampling.theory import expected_proposals
+from tests.conftest import BACKENDS
 
 from . import laws
 
@@ -130,24 +131,35 @@ def test_few_columns_need_no_sketch() -> None:
     assert ProjectionDPP(matrix(200, 4), scores="sketch", rng=1).exact
 
 
-def test_a_score_too_low_brings_the_exact_ones() -> None:
+@pytest.mark.parametrize("before", ["nothing", "inclusion", "scan"])
+def test_a_score_too_low_brings_the_exact_ones(before: str) -> None:
     X = matrix(3000, 80)
     dpp = ProjectionDPP(X, scores="sketch", rng=1)
+    if before == "inclusion":
+        dpp.inclusion_probabilities()
+    if before == "scan":
+        dpp.sample("scan")
     space = dpp._space
     space._envelope = space._envelope * 1e-3
     space._cumulative = np.cumsum(space._envelope)
     with pytest.warns(AccuracyWarning, match="Exact scores serve this and all later samples"):
-        dpp.sample()
+        dpp.sample("rejection")
     assert not dpp.exact
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draws = dpp.sample_many(300)
     assert np.allclose(space._envelope, np.diag(projector(X)), atol=1e-12)
-    mean, _ = laws.kernel_moments(projector(X))
-    late = mean[1500:].sum()
-    variance = laws.kernel_moments(projector(X))[1][1500:, 1500:].sum()
+    mean, covariance = laws.kernel_moments(projector(X))
+    late, variance = mean[1500:].sum(), covariance[1500:, 1500:].sum()
     counts = (draws >= 1500).sum(axis=1)
     assert abs(counts.mean() - late) < 5 * math.sqrt(variance / 300)
+
+
+def test_orthonormal_columns_need_no_sketch() -> None:
+    V = np.linalg.qr(matrix(3000, 80))[0]
+    dpp = ProjectionDPP(V, orthonormal=True, scores="sketch", rng=1)
+    assert dpp.exact
+    assert dpp.failure_probability == 0.0
 
 
 @pytest.mark.parametrize(("n", "m"), [(400, 20), (3000, 60)])
@@ -235,11 +247,40 @@ def test_ill_conditioned_columns_keep_the_scores(exponent: int) -> None:
     assert abs(found.sum() - 12) < 12 * (1e-16 * 10**exponent + 1e-13)
 
 
-def test_columns_of_any_unit() -> None:
+@pytest.mark.parametrize("span", [60, 130, 161, 162, 200, 280])
+def test_columns_of_any_unit(span: float) -> None:
     X = matrix(100, 6)
-    units = 10.0 ** np.asarray([-60, -20, 0, 3, 40, 70])
+    units = 10.0 ** np.linspace(-span, 10, 6)
     expected = ProjectionDPP(X).inclusion_probabilities()
-    assert np.allclose(ProjectionDPP(X * units).inclusion_probabilities(), expected, atol=1e-12)
+    for signs in (1, -1):
+        dpp = ProjectionDPP(X * units**signs, rng=0)
+        assert np.allclose(dpp.inclusion_probabilities(), expected, atol=1e-12)
+        assert dpp.sample().tolist() == ProjectionDPP(X, rng=0).sample().tolist()
+
+
+def test_probabilities_of_rare_sets() -> None:
+    assert ProjectionDPP(np.asarray([[1.0], [1e-20]])).log_prob([1]) == pytest.approx(
+        math.log(1e-40), rel=1e-12
+    )
+    X = np.random.default_rng(0).standard_normal((40, 3)) * np.logspace(0, -40, 40)[:, None]
+    exact = 2 * np.linalg.slogdet(X[-3:] * 1e39)[1] - 6 * math.log(1e39)
+    exact -= np.linalg.slogdet(X.T @ X)[1]
+    assert ProjectionDPP(X).log_prob([37, 38, 39]) == pytest.approx(exact, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["rejection", "scan"])
+def test_the_last_points_keep_their_law_in_single_precision(method: str) -> None:
+    """What is left of a row is compared with it, and not with the size of the whole row."""
+    strict = next(b for b in BACKENDS if not b.has_float64)
+    x = np.linspace(-1, 1, 900)
+    X = np.polynomial.legendre.legvander(x, 99)
+    draws = strict.to_numpy(ProjectionDPP(strict.asarray(X), rng=0).sample_many(60, method=method))
+    mean, covariance = laws.kernel_moments(projector(X))
+    cells = np.zeros((900, 9))
+    cells[np.arange(900), np.arange(900) // 100] = 1
+    counts = np.asarray([np.bincount(s // 100, minlength=9) for s in draws])
+    p = laws.wald_statistics(counts, mean @ cells, cells.T @ covariance @ cells, tol=1e-6)
+    assert p > laws.LEVEL
 
 
 def test_rank_samples_from_the_leading_singular_vectors() -> None:

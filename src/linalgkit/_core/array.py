@@ -263,6 +263,11 @@ def default_float(xp: Namespace, device: Device) -> DType:
     return xp.__array_namespace_info__().default_dtypes(device=device)["real floating"]
 
 
+def index_dtype(xp: Namespace) -> DType:
+    """Return the integers that indices are returned in: the library's default (JAX: by its x64)."""
+    return xp.__array_namespace_info__().default_dtypes()["indexing"]
+
+
 def widest_float(xp: Namespace, device: Device) -> DType:
     """Return float64 where the device has it, else float32."""
     found = _dtypes(xp, device, "real floating")

@@ -1,10 +1,10 @@
 """Sequential acceptance of proposals for a determinantal point process, a block at a time.
 
-``picked = accept_proposals(xp, H, envelope, uniforms, need, floor)`` walks over the proposals of a
-block in their order. Proposal `i` is accepted if ``uniforms[i] * envelope[i]`` is less than the
-squared norm of its row after projection onto the complement of the rows accepted before it,
-of which `H` is the Gram matrix at the start of the block. An acceptance is one step of a
-Cholesky factorisation; the walk ends at the acceptance of number `need`.
+``picked = accept_proposals(xp, H, bars, need, floor)`` walks over the proposals of a block in their
+order. Proposal `i` is accepted if ``bars[i]`` is less than the squared norm of its row after
+projection onto the complement of the rows accepted before it; `H` is the Gram matrix of the rows
+at the start of the block. An acceptance is one step of a Cholesky factorisation; the walk ends at
+the acceptance of number `need`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from linalgkit._core.array import Array, Namespace, library_name, numpy_namespac
 from linalgkit._kernels._kernel import Kernel
 
 
-def _accept_proposals(
-    xp: Namespace, H: Array, envelope: Array, uniforms: Array, need: int, floor: float
-) -> Array:
+def _accept_proposals(xp: Namespace, H: Array, bars: Array, need: int, floor: float) -> Array:
     """Return the numbers of the accepted proposals.
 
     Parameters
@@ -25,12 +23,12 @@ def _accept_proposals(
     H : array, shape (b, b)
         Hermitian Gram matrix of the proposals' rows; its upper triangle is read, and may be
         written over.
-    envelope, uniforms : float64 arrays on the host, shape (b,)
-        At least the squared norms, and uniform random numbers.
+    bars : float64 array on the host, shape (b,)
+        Not negative.
     need : int
         Acceptances after which the rest is not looked at, at least 1.
     floor : float
-        A squared norm up to ``floor * envelope[i]`` counts as zero.
+        What is left of a squared norm counts as zero up to this part of it.
 
     Returns
     -------
@@ -41,7 +39,7 @@ def _accept_proposals(
     wide = gram.astype(np.complex128 if gram.dtype.kind == "c" else np.float64, copy=False)
     left = wide.diagonal().real.copy()
     factor = np.zeros((min(need, left.shape[0]), left.shape[0]), dtype=wide.dtype)
-    bars = np.maximum(np.asarray(uniforms), floor) * np.asarray(envelope)
+    bars = np.maximum(np.asarray(bars), floor * left)
     picked: list[int] = []
     for i in range(left.shape[0]):
         if not left[i] > bars[i]:
@@ -57,9 +55,7 @@ def _accept_proposals(
     return np.asarray(picked, dtype=np.int64)
 
 
-def _supports(
-    form: str, H: Array, envelope: Array, uniforms: Array, need: int, floor: float
-) -> bool:
+def _supports(form: str, H: Array, bars: Array, need: int, floor: float) -> bool:
     return H.dtype.char in "fdFD" and (form == "numba" or H.shape[0] <= 1024)
 
 
@@ -72,10 +68,8 @@ _kernel = Kernel(
 )
 
 
-def accept_proposals(
-    xp: Namespace, H: Array, envelope: Array, uniforms: Array, need: int, floor: float
-) -> Array:
+def accept_proposals(xp: Namespace, H: Array, bars: Array, need: int, floor: float) -> Array:
     """Run the fastest form; but on CuPy the matrix goes to the host, where all numbers end up."""
     if library_name(xp) not in ("numpy", "cupy"):
         xp, H = numpy_namespace(), to_numpy(H)
-    return _kernel(xp, H, envelope, uniforms, need, floor)
+    return _kernel(xp, H, bars, need, floor)

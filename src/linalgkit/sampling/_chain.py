@@ -26,6 +26,7 @@ from linalgkit._core.array import (
     numpy_namespace,
     to_numpy,
 )
+from linalgkit._core.operator_base import squared_row_norms
 from linalgkit._core.random import HostArray
 from linalgkit._core.validation import Place
 from linalgkit._kernels import accept_proposals
@@ -118,7 +119,8 @@ class Walk:
         acceptance = float(getattr(source, "acceptance", 1.0))
         self._block = getattr(source, "block", 0) or block_size(source.dim, acceptance)
         self._cap = _CAP * expected_proposals(source.dim) / acceptance + 10 * self._block
-        self._floor = 4 * source.dim * eps(source.xp, source.dtype)
+        self._screens = acceptance < 0.5
+        self._roundoff = eps(source.xp, source.dtype)
         self._pieces: list[Any] = []
         self._drawn: Proposals | None = None
         self._kind: tuple[Any, bool] = (None, True)  # dtype of points, whether they are NumPy's
@@ -142,14 +144,32 @@ class Walk:
         proposals, xp = self._next(rng), self.xp
         R = proposals.rows if self.basis is None else proposals.rows @ self.basis
         block = len(proposals.envelope)
-        uniforms, H = rng.random(block), R @ adjoint(R, xp)
-        picked = accept_proposals(xp, H, proposals.envelope, uniforms, self.left, self._floor)
+        bars = rng.random(block) * proposals.envelope
+        if not self._screens:
+            picked = self._walked(R, bars)
+        else:
+            # Most are rejected whatever was accepted before them: their norms are too small.
+            norms = to_numpy(squared_row_norms(R, R.dtype, xp))
+            candidates = _HOST.nonzero(bars < norms)[0]
+            rows = taken(R, candidates, self.source)
+            picked = candidates[self._walked(rows, bars[candidates])]
         self.left -= len(picked)
         self.n_proposals += block if self.left else int(picked[-1]) + 1
         if not len(picked):
             return None
         self._pieces.append(taken(proposals.points, picked, self.source))
         return taken(R, picked, self.source)
+
+    def _walked(self, R: Array, bars: HostArray) -> HostArray:
+        """Return the numbers of the rows accepted, whose squared norm that is left exceeds a bar.
+
+        What is left of a row that equals an accepted one of the block is a rounding error of the
+        Gram matrix; of one that equals an earlier one, the square of one of the basis.
+        """
+        floor = 4 * (4 + math.sqrt(R.shape[1])) * self._roundoff
+        H = R @ adjoint(R, self.xp)
+        picked: HostArray = accept_proposals(self.xp, H, bars, self.left, floor)
+        return picked
 
     def _here(self, A: Any) -> Any:
         return to_numpy(A) if self.on_host and A is not None else A

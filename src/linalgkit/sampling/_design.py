@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from linalgkit._core.array import (
     Array,
     asarray,
+    index_dtype,
     matmul_h,
     numpy_namespace,
     real_dtype,
@@ -328,7 +329,7 @@ class _Drawing:
     def indices(self, points: HostArray) -> Array:
         """Return row numbers in the library of the matrix."""
         xp = self.space.xp
-        return asarray(points, xp=xp, device=self.space.device, dtype=xp.int64)
+        return asarray(points, xp=xp, device=self.space.device, dtype=index_dtype(xp))
 
     def n_others(self) -> int:
         """Return how many points of repeated processes follow the measure."""

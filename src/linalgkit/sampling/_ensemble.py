@@ -36,6 +36,7 @@ from linalgkit._core.array import (
 from linalgkit._core.capabilities import capability
 from linalgkit._core.linalg import eigh_desc
 from linalgkit._core.operator_base import squared_row_norms
+from linalgkit._core.qr import tsqr
 from linalgkit._core.random import HostArray, as_generator, undone_on_error
 from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, scale_exponent
 from linalgkit._core.state import PortablePickle
@@ -53,6 +54,7 @@ from linalgkit.sketching._blocks import joined
 
 _HOST = numpy_namespace()
 _BLOCK_BYTES = 4 * 2**20
+_ACCURATE = 1e-6  # eigenvalues of a Gram matrix down to this part have ten digits
 _SURPLUS = 1.3  # of proposals over the expected number needed
 _LARGEST_BLOCK = 128  # of a sample for which the time of calls counts more than that of products
 
@@ -422,7 +424,14 @@ def _factor_of_rows(B: Any) -> _Factor:
         return _orthonormal(none, [], B[:, 0], xp, dtype)
     w, V = eigh_desc(rows.gram(), xp)
     values = to_numpy(w).astype(_HOST.float64)
-    rank = _rank(values, min(n, D) * max(eps(xp, rows.dtype), 4 * eps(xp, dtype) ** 2))
+    if values[-1] < _ACCURATE * values[0]:
+        # Small eigenvalues of a Gram matrix have few digits: those of its triangular factor have.
+        R = tsqr(rows.blocks(4 * rows.shape[1]))
+        _, s, Vh = xp.linalg.svd(R, full_matrices=False)
+        w, V = s * s, adjoint(Vh, xp)
+        values = to_numpy(s).astype(_HOST.float64) ** 2
+    least = min(n, D) * max(eps(xp, rows.dtype), eps(xp, dtype))
+    rank = _rank(values, least**2)
     logs = _HOST.log(values[:rank]) + 2 * rows.exponent * math.log(2.0)
     if n < D:
         return _orthonormal(V[:, :rank], logs, xp.max(xp.abs(B), axis=1), xp, dtype)

@@ -73,7 +73,9 @@ class FiniteSpace(PortablePickle):
             whitening = whiten(self.rows, rank)
             self.whitener, self._upper = whitening.W, whitening.upper
             self.dim = int(whitening.W.shape[1])
-        sketch = self._sketch_width() if scores == "sketch" else self.dim
+        sketch = self.dim
+        if scores == "sketch" and self._exact is None:
+            sketch = self._sketch_width()
         self._envelope = self._sketched(sketch, rng) if sketch < self.dim else self.scores()
         self._cumulative = _HOST.cumulative_sum(self._envelope)
         self.exact = sketch >= self.dim
@@ -140,7 +142,7 @@ class FiniteSpace(PortablePickle):
         """Return independent proposals, by leverage scores or what stands above them."""
         index = draw_index(self._cumulative, rng.random(count))
         rows, envelope = self.rows.take(index), self._envelope[index]
-        if self._exact is None and self._undershoots(rows, envelope):
+        if self._envelope is not self._exact and self._undershoots(rows, envelope):
             return self.draw(count, rng)
         return Proposals(index, rows, envelope)
 

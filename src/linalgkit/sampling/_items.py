@@ -20,6 +20,11 @@ def as_items(name: str, items: Any, n: int, *, distinct: bool = False) -> HostAr
     ValueError
         If one is not below `n`, negative, or given twice where `distinct`.
     """
+    if not hasattr(items, "__iter__") or isinstance(items, str):
+        raise TypeError(
+            f"{name} must be a sequence of integers, got {type(items).__name__}. For one item pass "
+            "a list of one."
+        )
     is_array = hasattr(items, "shape") and library_of(items) in LIBRARIES
     found: HostArray = to_numpy(items) if is_array else _HOST.asarray(list(items))
     if found.size == 0:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from linalgkit._core.array import Array, numpy_namespace
 from linalgkit._core.capabilities import capability
@@ -63,6 +63,7 @@ class Jacobi(Polynomials):
     b: float
     low: float = -1.0
     high: float = 1.0
+    _may_overflow: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("a", "b"):
@@ -100,13 +101,13 @@ class Jacobi(Polynomials):
         return min(self.b, 0.0), min(self.a, 0.0)
 
     def _density(self, t: Array, degrees: Array, kind: Array) -> Array:
-        density = self._values(t, degrees) ** 2
+        root = self._values(t, degrees)
         for exponent, distance, own in ((self.a, 1 - t, HIGH_POWER), (self.b, 1 + t, LOW_POWER)):
             if exponent > 0:
-                density *= distance**exponent
+                root *= distance ** (exponent / 2)
             elif exponent < 0:
-                density *= _HOST.where(kind == own, 1.0, distance) ** exponent
-        return density
+                root *= _HOST.where(kind == own, 1.0, distance) ** (exponent / 2)
+        return root * root
 
     def _cells(self, degree: int) -> Cells:
         zeros = self._zeros(degree)
@@ -129,6 +130,11 @@ class Jacobi(Polynomials):
                 at_zero |= distance == 0
         with _HOST.errstate(divide="ignore"):
             psi = self._values(edges, _HOST.full(edges.size, degree))
+            if not bool(_HOST.isfinite(psi).all()):
+                raise ValueError(
+                    f"the degree must be small enough for values of {self!r} to stay within the "
+                    f"range of double precision, got {degree}."
+                )
             regular += 2 * _HOST.log(_HOST.abs(psi))
         bounds = lobe_cells(edges, at_zero, regular, slope)
         return self._with_singular_factors(edges, bounds, above, below)

@@ -20,6 +20,7 @@ from linalgkit._core.array import (
     asarray,
     device,
     eps,
+    index_dtype,
     is_complex,
     numpy_namespace,
     real_dtype,
@@ -134,7 +135,7 @@ def map_dpp(X: Array, k: int) -> MapResult:
     gains = _HOST.asarray([search.step() for _ in range(k)]) + 2 * exponent * math.log(2.0)
     on, real = device(X), widest_float(xp, device(X))
     return MapResult(
-        asarray(search.picked, xp=xp, device=on, dtype=xp.int64),
+        asarray(search.picked, xp=xp, device=on, dtype=index_dtype(xp)),
         asarray(gains, xp=xp, device=on, dtype=real),
         math.fsum(gains.tolist()),
         search.bound() + 2 * k * exponent * math.log(2.0),

@@ -42,6 +42,7 @@ _lapack: Any = scipy.linalg.get_lapack_funcs
 _BLOCK = 64
 _PROJECTION = 1e-8  # a pivot of a projection kernel is zero or one: nearer than this it is
 _PURIFICATIONS = 2
+_PROBES = 16  # vectors that tell whether a kernel is a projector
 
 
 @capability(
@@ -290,10 +291,18 @@ def _polished(K: HostArray, roundoff: float) -> tuple[HostArray, float]:
 
 
 def _is_projection(K: HostArray, roundoff: float) -> bool:
-    """Tell whether ``sum lam (1 - lam)`` is zero to rounding."""
+    """Tell whether all ``lam (1 - lam)`` are zero to rounding, by their sum and by vectors.
+
+    The mean square of ``(K^2 - K) z`` for random signs is the sum of all ``lam^2 (1 - lam)^2``.
+    """
+    n = K.shape[0]
     squares = _HOST.vdot(K, K).real
-    trace = _HOST.trace(K).real
-    return bool(abs(trace - squares) <= 100 * K.shape[0] * roundoff)
+    if abs(_HOST.trace(K).real - squares) > 100 * n * roundoff:
+        return False
+    Z = as_generator(0).choice(_HOST.asarray([-1.0, 1.0]), (n, _PROBES))
+    image = K @ Z
+    rest = K @ image - image
+    return bool(_HOST.vdot(rest, rest).real / _PROBES <= n * (50 * roundoff) ** 2)
 
 
 # --------------------------------------------------------------------------------- numerics

@@ -18,6 +18,7 @@ from linalgkit._core.array import (
     adjoint,
     asarray,
     eps,
+    index_dtype,
     numpy_namespace,
     real_dtype,
     to_numpy,
@@ -34,6 +35,7 @@ from linalgkit.sampling.theory import expected_proposals
 
 _HOST = numpy_namespace()
 METHODS = ("auto", "rejection", "scan")
+_VECTORS = 5  # time of an operation in products with vectors, over that in products of matrices
 
 
 @capability("sampling.ProjectionDPP")
@@ -96,8 +98,8 @@ class ProjectionDPP:
     angle to the span of those before it. ``m H_m`` proposals are expected whatever `n`, some
     ``4 m^3`` flops. "scan" looks at all rows for every point, ``4 n m^2`` flops. "auto" rejects
     until few enough points are missing that a scan is cheaper. Both are exact: in exact
-    arithmetic the law is that above, and rounding changes probabilities by roundoffs times `m`.
-    Rows of zeros are never drawn, equal rows never together.
+    arithmetic the law is that above, and rounding changes probabilities by roundoffs times `m` and
+    the condition number of `X`. Rows of zeros are never drawn, equal rows never together.
 
     ``scores="sketch"`` estimates the scores by products with
     ``2 log(100 n) / (log 4 - 3/4)`` Gaussian vectors, and proposes by 4 times them. The law is
@@ -215,7 +217,7 @@ class ProjectionDPP:
 
     def _delivered(self, index: HostArray) -> Array:
         space = self._space
-        return asarray(index, xp=space.xp, device=space.device, dtype=space.xp.int64)
+        return asarray(index, xp=space.xp, device=space.device, dtype=index_dtype(space.xp))
 
     def _draw(self, method: str, rng: Any) -> HostArray:
         index, self.n_proposals_ = draw_rows(self._space, method, rng)
@@ -229,7 +231,8 @@ class ProjectionDPP:
         Returns
         -------
         array (n,)
-            Real, in the widest dtype of the device, between 0 and 1; their sum is `dim`.
+            Real, in the widest dtype of the device, between 0 and 1; their sum is `dim`, up to the
+            roundoff times the condition number of `X`.
         """
         space = self._space
         scores = _HOST.minimum(space.scores(), 1.0)
@@ -275,10 +278,13 @@ class ProjectionDPP:
         if index.shape[0] != self.dim:
             return -math.inf
         values = to_numpy(self._orthonormal(index))
-        singular = _HOST.linalg.svdvals(values)
+        lengths = _HOST.linalg.vector_norm(values, axis=1)
+        if not bool((lengths > 0).all()):
+            return -math.inf
+        singular = _HOST.linalg.svdvals(values / lengths[:, None])
         if singular[-1] <= self.dim * eps(self._space.xp, self._space.dtype):
             return -math.inf
-        return 2 * float(_HOST.sum(_HOST.log(singular)))
+        return 2 * float(_HOST.sum(_HOST.log(singular)) + _HOST.sum(_HOST.log(lengths)))
 
     def _orthonormal(self, index: HostArray) -> Array:
         rows, W = self._space.rows.take(index), self._space.whitener
@@ -300,10 +306,13 @@ def draw_rows(space: FiniteSpace, method: str, rng: Any) -> tuple[HostArray, int
 
 
 def _scan_is_cheaper(space: FiniteSpace, left: int) -> bool:
-    """Compare ``n p s + n s^2`` with the expected proposals, each times ``p s``."""
+    """Compare ``n p s + n s^2`` with the expected proposals, each times ``p s``.
+
+    The second term is of products with single vectors, which take longer.
+    """
     n, p = space.rows.shape
     proposals = space.dim / left * expected_proposals(left) / space.acceptance
-    return n * (p + left) < proposals * p
+    return n * (p + _VECTORS * left) < proposals * p
 
 
 def _scanned(space: FiniteSpace, basis: Array | None, rng: Any) -> HostArray:
@@ -312,5 +321,5 @@ def _scanned(space: FiniteSpace, basis: Array | None, rng: Any) -> HostArray:
     basis = to_numpy(basis) if on_host and basis is not None else basis
     blocks = [block if basis is None else block @ basis for block in given]
     R = blocks[0] if len(blocks) == 1 else xp.concat(blocks, axis=0)
-    floor = 4 * space.dim * eps(space.xp, space.dtype)
+    floor = 8 * math.sqrt(space.dim) * eps(space.xp, space.dtype)
     return scan(R, space.scores(), floor, rng, xp)

@@ -217,7 +217,9 @@ class TensorBasis:
         for start in range(0, max(1, x.shape[0]), step):
             rows = self._rows(xp, x[start : min(start + step, x.shape[0]), :])
             self._check_range(rows, xp)
-            parts.append(xp.astype(row_norms_squared(xp, rows), x.dtype, copy=False))
+            norms = row_norms_squared(xp, rows)
+            self._check_range(norms, xp)
+            parts.append(xp.astype(norms, x.dtype, copy=False))
         return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
     def draw(self, count: int, rng: Any) -> Proposals:

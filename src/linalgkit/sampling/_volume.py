@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from linalgkit._core.array import Array, asarray, numpy_namespace
+from linalgkit._core.array import Array, asarray, index_dtype, numpy_namespace
 from linalgkit._core.capabilities import capability
 from linalgkit._core.random import HostArray, as_generator, undone_on_error
 from linalgkit._core.validation import check_int
@@ -80,7 +80,7 @@ def volume_sample(X: Any, k: int, *, rng: object = None) -> Array:
         first, _ = draw_rows(space, "auto", generator)
     rest = others(first, generator.choice(n - space.dim, size=k - space.dim, replace=False))
     index = _HOST.sort(_HOST.concat([first, rest]))
-    return asarray(index, xp=space.xp, device=space.device, dtype=space.xp.int64)
+    return asarray(index, xp=space.xp, device=space.device, dtype=index_dtype(space.xp))
 
 
 def others(taken: HostArray, places: HostArray) -> HostArray:

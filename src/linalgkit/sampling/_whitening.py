@@ -37,6 +37,7 @@ from linalgkit._core.triangular import (
     solve_unchecked,
 )
 from linalgkit._core.validation import check_finite_block
+from linalgkit.sketching._blocks import column_largest, exponents_of, ldexp_columns
 
 _HOST = numpy_namespace()
 _BLOCK_BYTES = 4 * 2**20
@@ -60,6 +61,7 @@ class Rows(PortablePickle):
         self.shape = (int(X.shape[0]), int(X.shape[1]))
         self.dtype = widest_dtype(xp, self.device, X.dtype)
         self.exponent = 0
+        self._columns: HostArray | None = None  # exponents of columns of very different sizes
 
     def blocks(self, height: int = 0) -> Iterator[Array]:
         """Yield the rows in order, some 4 MiB at a time or at least `height` rows."""
@@ -70,7 +72,8 @@ class Rows(PortablePickle):
 
     def wide(self, block: Array) -> Array:
         """Return rows of the matrix in the widest dtype and of order one."""
-        return ldexp(self.xp.astype(block, self.dtype, copy=False), -self.exponent, self.xp)
+        wide = ldexp(self.xp.astype(block, self.dtype, copy=False), -self.exponent, self.xp)
+        return wide if self._columns is None else ldexp_columns(wide, -self._columns, self.xp)
 
     def take(self, index: HostArray) -> Array:
         """Return the rows with these numbers (count, p), of order one."""
@@ -79,8 +82,13 @@ class Rows(PortablePickle):
         place = asarray(index, xp=self.xp, device=self.device, copy=False)
         return self.wide(self.xp.take(self.X, place, axis=0))
 
-    def gram(self) -> Array:
+    def gram(self, *, any_units: bool = False) -> Array:
         """Return the Gram matrix, (p, p); from now on rows are of order one.
+
+        Parameters
+        ----------
+        any_units : bool, default False
+            Bring columns of very different sizes to order one by powers of two.
 
         Raises
         ------
@@ -93,17 +101,31 @@ class Rows(PortablePickle):
         largest = float(squares.max())
         safe = math.frexp(float(self.xp.finfo(real_dtype(self.xp, self.dtype)).max))[1] // 2
         if math.isfinite(largest) and 2.0**-safe < largest < 2.0**safe:
-            return G
+            if not any_units or float(squares.min()) > 2.0**-safe * largest:
+                return G
+            self._columns = self._column_exponents()
+            return self._whole_gram()
         # A second pass, for magnitudes whose squares leave the range: each block is scaled.
         check_finite_block(self.X)
         self.exponent = scale_exponent(max_abs(self.X, self.xp))
         if largest == 0.0 and self.exponent == 0:
             raise ValueError("X must have a row that is not zero, got zeros alone.")
+        if any_units:
+            self._columns = self._column_exponents()
         return self._whole_gram()
+
+    def _column_exponents(self) -> HostArray:
+        """Return the exponents of the largest entries of the columns, of order one by now."""
+        largest = _HOST.zeros(self.shape[1])
+        for block in self.blocks():
+            largest = _HOST.maximum(largest, column_largest(block, self.xp))
+        found: HostArray = exponents_of(largest)
+        return found
 
     def _whole_gram(self) -> Array:
         xp = self.xp
-        if self.X.dtype == self.dtype and self.exponent == 0 and not is_complex(self.X, xp):
+        is_plain = self.X.dtype == self.dtype and self.exponent == 0 and self._columns is None
+        if is_plain and not is_complex(self.X, xp):
             return hermitian_part(matmul_h(self.X, self.X, xp), xp)
         return self._gram_of(self.blocks())
 
@@ -164,7 +186,7 @@ def whiten(rows: Rows, rank: int | None) -> Whitening:
     ValueError
         If the numerical rank is less than that; the message names it.
     """
-    G = rows.gram()
+    G = rows.gram(any_units=rank is None)
     found = None if rank is not None else _from_gram(rows, G)
     return _from_factor(rows, rank) if found is None else found
 

@@ -8,13 +8,15 @@ __device__ inline double real_part(Complex<double> x) { return x.re; }
 // accepted, picked[1 ...] their numbers.
 template <typename H_, typename S>
 __global__ void accept_proposals(const H_* __restrict__ H, const double* __restrict__ bars,
-                                 double* left, S* factor, long long* picked, int b, int need) {
+                                 double* left, S* factor, long long* picked, int b, int need,
+                                 double floor) {
   for (int j = threadIdx.x; j < b; j += THREADS) left[j] = real_part(wide(H[j * b + j]));
   int count = 0;
   for (int i = 0; i < b && count < need; ++i) {
     __syncthreads();  // left[i] is final
     const double mine = left[i];
-    if (!(mine > bars[i])) continue;  // the same branch in every thread
+    const double least = floor * real_part(wide(H[i * b + i]));
+    if (!(mine > bars[i] && mine > least)) continue;  // the same branch in every thread
     const double scale = 1.0 / sqrt(mine);
     for (int j = i + 1 + threadIdx.x; j < b; j += THREADS) {
       S sum = wide(H[i * b + j]);

@@ -11,13 +11,14 @@ from linalgkit._kernels.numba_forms.jit import jit
 
 
 @jit
-def _walk(H: Any, bars: Any, need: int, left: Any, picked: Any) -> int:
+def _walk(H: Any, bars: Any, need: int, floor: float, left: Any, picked: Any) -> int:
     """Fill `picked`; return how many. `left` takes the squared norms; rows of `H` are lost."""
     b, count = H.shape[0], 0
     for i in range(b):
         left[i] = H[i, i].real
+    least = floor * left
     for i in range(b):
-        if not left[i] > bars[i]:
+        if not left[i] > max(bars[i], least[i]):
             continue
         row = H[i]
         for k in range(count):
@@ -36,13 +37,10 @@ def _walk(H: Any, bars: Any, need: int, left: Any, picked: Any) -> int:
     return count
 
 
-def accept_proposals(
-    xp: Namespace, H: Array, envelope: Array, uniforms: Array, need: int, floor: float
-) -> Array:
+def accept_proposals(xp: Namespace, H: Array, bars: Array, need: int, floor: float) -> Array:
     """Return the numbers of the accepted proposals."""
     b = H.shape[0]
     wide = np.complex128 if H.dtype.kind == "c" else np.float64
     H = np.require(H, dtype=wide, requirements=["C", "W"])
-    bars = np.maximum(uniforms, floor) * envelope
     picked = np.empty(b, dtype=np.int64)
-    return picked[: _walk(H, bars, need, np.empty(b), picked)]
+    return picked[: _walk(H, bars, need, floor, np.empty(b), picked)]
