@@ -39,9 +39,8 @@ _blas: Any = scipy.linalg.get_blas_funcs
 _LAPACK_BLOCK = 64
 # Of proposals. Larger blocks cost more in the Gram matrix than they save (measured, m = 20 to 500),
 # unless most proposals are rejected whatever was accepted before.
-_LEAST_BLOCK, _USUAL_BLOCK, _LARGEST_BLOCK = 32, 160, 512
+_LEAST_BLOCK, _USUAL_BLOCK, _LARGEST_BLOCK = 32, 128, 512
 _CAP = 100  # times the expected number of proposals
-_PIECE = 1024  # columns of the basis that are updated at a time
 
 
 class Source(Place, Protocol):
@@ -115,7 +114,9 @@ class Walk:
     def __init__(self, source: Source) -> None:
         self.source, self.left, self.n_proposals = source, source.dim, 0
         self.xp, self.on_host = working_namespace(source)
-        self.basis, self._owned = self._here(source.whitener), False
+        self.basis = self._here(source.whitener)
+        if self.basis is not None and library_name(self.xp) == "numpy":
+            self.basis = _HOST.array(self.basis, order="F")  # its own, and by columns
         acceptance = float(getattr(source, "acceptance", 1.0))
         self._block = getattr(source, "block", 0) or block_size(source.dim, acceptance)
         self._cap = _CAP * expected_proposals(source.dim) / acceptance + 10 * self._block
@@ -198,8 +199,7 @@ class Walk:
         if self.basis is None:
             self.basis = complement(V, M, self.xp, self.source.device)
         else:
-            self.basis = without(self.basis, V, M, self._owned)
-        self._owned = library_name(self.xp) == "numpy"
+            self.basis = without(self.basis, V, M, self.xp)
 
     def points(self) -> Any:
         """Return the points accepted so far."""
@@ -289,19 +289,20 @@ def complement(V: Array, M: Array, xp: Namespace, device: Device) -> Array:
     m, a = V.shape
     if library_name(xp) != "numpy":
         return xp.eye(m, m - a, k=-a, dtype=V.dtype, device=device) - V @ M
-    found = V @ -M
+    found = M.T @ -V.T
     places = _HOST.arange(m - a)
-    found[places + a, places] += 1
-    return found
+    found[places, places + a] += 1
+    return found.T
 
 
-def without(basis: Array, V: Array, M: Array, owned: bool) -> Array:
-    """Return ``basis ([0; I] - V M)``, in the basis's own memory if that is `owned`."""
+def without(basis: Array, V: Array, M: Array, xp: Namespace) -> Array:
+    """Return ``basis ([0; I] - V M)``; on NumPy in the memory of a basis that lies by columns.
+
+    Its columns are then dropped by moving on, and BLAS subtracts where the others are.
+    """
     a = V.shape[1]
-    turned = basis @ V
-    if not owned:
-        return basis[:, a:] - turned @ M
-    rest = basis[:, a:]
-    for start in range(0, rest.shape[1], _PIECE):
-        rest[:, start : start + _PIECE] -= turned @ M[:, start : start + _PIECE]
-    return rest
+    if library_name(xp) != "numpy":
+        return basis[:, a:] - (basis @ V) @ M
+    turned = (V.T @ basis.T).T
+    gemm = _blas("gemm", (basis, turned))
+    return gemm(-1.0, turned, M.T, 1.0, basis[:, a:], trans_b=1, overwrite_c=1)

@@ -113,7 +113,7 @@ class TensorBasis:
 
     exact = True
     whitener = None
-    blocks_together = 4  # calls cost more than points
+    blocks_together = 6  # calls cost more than points
 
     def __init__(self, families: Any, indices: Any) -> None:
         self.indices, host = _checked_indices(indices)

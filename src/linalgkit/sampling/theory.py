@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import math
 
+from scipy import special
+
 from linalgkit._core.validation import check_choice, check_float, check_int
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 KINDS = ("norm", "lmin")
+_EULER = 0.57721566490153286061
 
 
 def chernoff_constant(delta: float, kind: str = "norm") -> float:
@@ -177,7 +180,8 @@ def expected_proposals(m: int) -> float:
     49.8
     """
     m = check_int("m", m, 0)
-    return m * math.fsum(1 / t for t in range(1, m + 1))
+    # H_m = digamma(m + 1) + gamma
+    return m * (float(special.digamma(m + 1)) + _EULER)
 
 
 def volume_inverse(m: int, n: int) -> float:
