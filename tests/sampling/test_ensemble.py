@@ -459,3 +459,17 @@ def test_small_eigenvalues_have_their_digits(ratio: float) -> None:
     assert abs(float(np.sum(ensemble.inclusion_probabilities(2))) - 2) < 1e-14 * ratio + 1e-12
     large = LEnsemble(ratio * U * sizes @ V.T)
     assert large.expected_size() == pytest.approx(1.5, abs=1e-14 * ratio + 1e-9)
+
+
+def test_kept_eigenvectors_are_orthonormal_however_fast_eigenvalues_fall() -> None:
+    x, c = np.linspace(0, 1, 16), np.linspace(0, 1, 12)
+    for B in (np.exp(-((x[:, None] - c) ** 2) / 4.5), np.vander(np.linspace(-1, 1, 2000), 40)):
+        ensemble = LEnsemble(B)
+        Y = B @ ensemble._factor.whitener
+        assert np.abs(Y.T @ Y - np.eye(ensemble.rank)).max() < 1e-3
+        k = min(4, ensemble.rank)
+        assert float(np.sum(ensemble.inclusion_probabilities(k))) == pytest.approx(k, abs=1e-3)
+    assert (
+        LEnsemble(np.random.default_rng(0).standard_normal((200, 5)) * [1, 1, 1, 1, 3e-14]).rank
+        == 4
+    )

@@ -680,3 +680,32 @@ def test_numbers_in_words_are_rounded_to_the_safe_side() -> None:
     bound = error_bound(design)
     assert 0.99 < bound.acceptance < 1
     assert "at least 0.999 of all designs" in bound.description
+
+
+@pytest.mark.parametrize("units", [[1e155, 1, 1], [1e-163, 1, 1], [1e200] * 3, [1e-150, 1, 1e150]])
+def test_fits_on_columns_of_any_unit(units: list[float]) -> None:
+    X = np.random.default_rng(0).standard_normal((300, 3))
+    A = X * units
+    design = sample_design(A, 12, rng=0)
+    fit = weighted_lstsq(design, (X @ [1.0, 2, 3])[design.indices], space=A)
+    assert fit.status == "converged"
+    assert np.allclose(fit.coef * units, [1, 2, 3], rtol=1e-10)
+
+
+def test_every_column_of_values_has_its_own_size() -> None:
+    basis = TensorBasis(Legendre(), multi_index(2, 3))
+    design = sample_design(basis, rng=0)
+    y = np.cos(design.points.sum(axis=1))
+    both = weighted_lstsq(design, np.stack([y * 1e180, y * 1e-160], axis=1), space=basis)
+    for j, size in enumerate((1e180, 1e-160)):
+        alone = weighted_lstsq(design, y * size, space=basis)
+        assert np.allclose(both.coef[:, j], alone.coef, rtol=1e-12)
+        assert both.error_estimate[j] == pytest.approx(alone.error_estimate)
+
+
+def test_conditions_in_words_are_rounded_to_the_safe_side() -> None:
+    basis = TensorBasis(Legendre(), np.arange(5)[:, None])
+    design = sample_design(basis, 1000, method="iid", condition=("lmin", 0.1234567), rng=0)
+    assert "with lmin >= 0.876, the" in error_bound(design).description
+    design = sample_design(basis, 1000, method="iid", condition=("norm", 0.22345), rng=0)
+    assert "with ||G - I|| <= 0.2235, the" in error_bound(design).description

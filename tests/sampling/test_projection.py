@@ -247,10 +247,10 @@ def test_ill_conditioned_columns_keep_the_scores(exponent: int) -> None:
     assert abs(found.sum() - 12) < 12 * (1e-16 * 10**exponent + 1e-13)
 
 
-@pytest.mark.parametrize("span", [60, 130, 161, 162, 200, 280])
+@pytest.mark.parametrize("span", [60, 130, 161, 162, 200, 290])
 def test_columns_of_any_unit(span: float) -> None:
     X = matrix(100, 6)
-    units = 10.0 ** np.linspace(-span, 10, 6)
+    units = 10.0 ** np.linspace(-span, min(span, 290), 6)
     expected = ProjectionDPP(X).inclusion_probabilities()
     for signs in (1, -1):
         dpp = ProjectionDPP(X * units**signs, rng=0)
@@ -372,6 +372,14 @@ def test_rank_deficiency_names_the_rank(kind: str) -> None:
     assert ProjectionDPP(X, rank=5, rng=0).sample().shape == (5,)
     with pytest.raises(ValueError, match=r"rank 6.*numerical rank 5"):
         ProjectionDPP(X, rank=6)
+
+
+def test_large_orthonormal_matrices_of_single_precision() -> None:
+    V = np.linalg.qr(np.random.default_rng(0).standard_normal((1000, 1000)).astype("float32"))[0]
+    assert ProjectionDPP(V, orthonormal=True).dim == 1000
+    V[:, 0] += np.float32(0.01) * V[:, 1]
+    with pytest.raises(ValueError, match=r"orthonormal=True.*departs"):
+        ProjectionDPP(V, orthonormal=True)
 
 
 def test_columns_that_are_not_orthonormal() -> None:

@@ -388,3 +388,12 @@ def test_a_proxy_has_a_measure_to_draw_from() -> None:
     assert abs(points.var() - 1 / 3) < 0.02
     design = sample_design(basis, 40, method="iid", mixture=0.5, rng=0)
     assert design.weights.max() <= 2.0
+
+
+def test_a_gram_matrix_without_a_bound_is_tested_on_the_proxy() -> None:
+    for factor in (1e-4, 4.0):
+        with pytest.raises(ValueError, match="fun must have the Gram matrix given"):
+            UserBasis(monomials, DIM, proposal=uniform, gram=factor * GRAM)
+    for seed in range(20):
+        UserBasis(monomials, DIM, proposal=uniform, gram=GRAM, rng=seed)
+        UserBasis(monomials, DIM, proposal=arcsine, gram=GRAM, rng=seed)

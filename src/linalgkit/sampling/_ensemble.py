@@ -90,10 +90,12 @@ class LEnsemble:
     Notes
     -----
     The eigenvalues of `L` are those of the small matrix ``B^H B`` (with `L` given or ``n < D``,
-    of the n x n matrix), computed once in the device's widest precision. Those not above
-    ``D max(eps, 4 eps_B^2)`` times the largest are dropped as rounding of zero, where `eps` is the
-    roundoff of the widest precision and `eps_B` that of `B`; of a given `L`, those not above
-    ``4 n eps_L`` times the largest.
+    of the n x n matrix), computed once in the device's widest precision; where they span more
+    than six decades, the squared singular values of a triangular factor. Singular values not above
+    ``min(n, D) max(100 eps, eps_B)`` times the largest are dropped as rounding of zero, where `eps`
+    is the roundoff of the widest precision and `eps_B` that of `B`; of a given `L`, eigenvalues
+    not above ``4 n eps_L`` times the largest. What is kept is accurate to the roundoff times the
+    ratio of the largest to the smallest singular value kept.
 
     A sample chooses eigenvectors: each with probability ``lam / (1 + lam)``, or `k` of them by
     elementary symmetric polynomials, in logarithms [1]_. Then it is one of the projection process
@@ -430,13 +432,18 @@ def _factor_of_rows(B: Any) -> _Factor:
         _, s, Vh = xp.linalg.svd(R, full_matrices=False)
         w, V = s * s, adjoint(Vh, xp)
         values = to_numpy(s).astype(_HOST.float64) ** 2
-    least = min(n, D) * max(eps(xp, rows.dtype), eps(xp, dtype))
+    least = min(n, D) * max(100 * eps(xp, rows.dtype), eps(xp, dtype))
     rank = _rank(values, least**2)
     logs = _HOST.log(values[:rank]) + 2 * rows.exponent * math.log(2.0)
     if n < D:
         return _orthonormal(V[:, :rank], logs, xp.max(xp.abs(B), axis=1), xp, dtype)
     roots = xp.astype(xp.sqrt(w[:rank]), rows.dtype, copy=False)
-    return _Factor(rows, V[:, :rank] / roots[None, :], logs, dtype)
+    W = V[:, :rank] / roots[None, :]
+    if values[rank - 1] < _ACCURATE * values[0]:
+        # One more pass: the nearest matrix for which the columns of B W are orthonormal.
+        g, U = eigh_desc(rows.gram_after(W, False), xp)
+        W = W @ ((U / xp.astype(xp.sqrt(g), U.dtype, copy=False)[None, :]) @ adjoint(U, xp))
+    return _Factor(rows, W, logs, dtype)
 
 
 def _factor_of_kernel(L: Any) -> _Factor:

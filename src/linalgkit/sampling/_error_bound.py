@@ -147,7 +147,11 @@ def _acceptance_or_one(design: Any) -> float:
 
 def _in_words(criterion: str, delta: float) -> str:
     """Return a condition as an inequality."""
-    return f"lmin >= {1 - delta:.3g}" if criterion == "lmin" else f"||G - I|| <= {delta:.3g}"
+    return (
+        f"lmin >= {_down(round(1 - delta, 12))}"
+        if criterion == "lmin"
+        else f"||G - I|| <= {_up(delta)}"
+    )
 
 
 def _sup_factor(design: Any) -> float:

@@ -107,7 +107,7 @@ class FiniteSpace(PortablePickle):
         )
         if not math.isfinite(departure):
             check_finite_block(self.X)
-        allowed = max(_ORTHONORMAL, 100 * self.dim * eps(xp, self.X.dtype))
+        allowed = max(_ORTHONORMAL, 10 * self.dim * eps(xp, self.X.dtype))
         if not departure <= allowed:
             raise ValueError(
                 "X must have orthonormal columns where orthonormal=True, but X^H X departs from "

@@ -24,7 +24,8 @@ from linalgkit._core.array import (
 from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import as_array
 from linalgkit._core.linalg import lstsq, matmul_h, norm_fro, qr_positive, svd_desc
-from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, scale_exponent, silent
+from linalgkit._core.random import HostArray
+from linalgkit._core.scaling import ldexp, ldexp_float, silent
 from linalgkit._core.triangular import solve_unchecked
 from linalgkit._core.validation import (
     AccuracyWarning,
@@ -37,6 +38,12 @@ from linalgkit.sampling._design import Design, as_space, weighted_gram, whitened
 from linalgkit.sampling._error_bound import ErrorBound, error_bound
 from linalgkit.sampling._finite import FiniteSpace
 from linalgkit.sampling._moments import SobolIndices
+from linalgkit.sketching._blocks import (
+    column_largest,
+    exponents_of,
+    ldexp_columns,
+    longest_exponent,
+)
 
 _FLOATS = ("real floating", "complex floating")
 
@@ -178,7 +185,8 @@ def weighted_lstsq(
     rcond : float, optional
         Singular values of the weighted rows up to `rcond` times the largest count as zero. By
         default ``max(n, m)`` roundoffs: the columns are taken with unit length to tell whether the
-        rank is full, and as they are for the solution of minimum norm.
+        rank is full, and as they are for the solution of minimum norm (of order one, where some
+        are above 1e100 or below 1e-100).
 
     Returns
     -------
@@ -254,7 +262,7 @@ def weighted_lstsq(
             stacklevel=2,
         )
     xp, single = system.xp, y.ndim == 1
-    coef = ldexp(solved.coef, system.exponent, xp)
+    coef = _rescaled(solved.coef, system)
     coef = coef if back is None else back(coef)
     coef = xp.astype(coef, system.dtype, copy=False)
     residual, estimate = _errors(system, solved)
@@ -286,12 +294,13 @@ def is_finite(space: Any) -> bool:
 class _System(NamedTuple):
     """Weighted rows and values in the widest dtype, and the precision of the answer.
 
-    Values are brought to order one by ``2**-exponent``.
+    Values are brought to order one by powers of two, and so are columns far from it.
     """
 
     B: Array
     Y: Array  # (n, q)
-    exponent: int
+    units: HostArray  # exponents of the columns of B
+    sizes: HostArray  # exponents of the columns of Y
     xp: Namespace
     dtype: DType
 
@@ -414,10 +423,24 @@ def _system(design: Design, rows: Array, y: Array) -> _System:
             f"{root.shape[0]}."
         )
     columns = y if y.ndim == 2 else y[:, None]
-    columns = xp.astype(columns, wide, copy=False)
-    exponent = scale_exponent(max_abs(columns, xp))
-    Y = ldexp(columns, -exponent, xp) * root
-    return _System(xp.astype(rows, wide, copy=False) * root, Y, exponent, xp, dtype)
+    columns, rows = (xp.astype(part, wide, copy=False) for part in (columns, rows))
+    units, sizes = (exponents_of(column_largest(part, xp)) for part in (rows, columns))
+    if int(abs(units).max()) <= longest_exponent(xp, wide) // 3:
+        units = 0 * units
+    B, Y = ldexp_columns(rows, -units, xp) * root, ldexp_columns(columns, -sizes, xp) * root
+    return _System(B, Y, units, sizes, xp, dtype)
+
+
+def _rescaled(coef: Array, system: _System) -> Array:
+    """Return coefficients in the units of the caller."""
+    xp, sizes = system.xp, system.sizes
+    if not bool((system.units != 0).any()):
+        return ldexp_columns(coef, sizes, xp)
+    rows = (
+        ldexp_columns(xp.matrix_transpose(coef[:, j : j + 1]), int(sizes[j]) - system.units, xp)
+        for j in range(coef.shape[1])
+    )
+    return xp.matrix_transpose(xp.concat(list(rows), axis=0))
 
 
 # ------------------------------------------------------------------------------ the solution
@@ -425,7 +448,7 @@ def _system(design: Design, rows: Array, y: Array) -> _System:
 
 def _solve(system: _System, rcond: float | None) -> _Solved:
     """Return the solution by QR, of minimum norm by the SVD where the rank is deficient."""
-    B, Y, _, xp, dtype = system
+    B, Y, _, _, xp, dtype = system
     n, p = B.shape
     limit = max(n, p) * eps(xp, dtype) if rcond is None else rcond
     if n >= p:
@@ -448,24 +471,24 @@ def _lengths(R: Array, xp: Namespace) -> Array:
 
 def _errors(system: _System, solved: _Solved) -> tuple[Array, Array]:
     """Return residual and leave-one-out root mean squares, (q,) each."""
-    B, Y, exponent, xp, _ = system
+    B, Y, _, sizes, xp, _ = system
     n = B.shape[0]
     R = Y - B @ solved.coef
     Q = solved.Q
     squares = xp.real(xp.conj(Q) * Q) if is_complex(Q, xp) else Q * Q
     rest = 1 - xp.sum(squares, axis=1)
     determined = bool(xp.any(rest <= 100 * n * eps(xp, Q.dtype)))
-    residual = _root_mean_squares(R, exponent, xp)
+    residual = _root_mean_squares(R, sizes, xp)
     if determined:
         return residual, xp.full_like(residual, math.nan)
     alone = R / xp.astype(rest, R.dtype, copy=False)[:, None]
-    return residual, _root_mean_squares(alone, exponent, xp)
+    return residual, _root_mean_squares(alone, sizes, xp)
 
 
-def _root_mean_squares(R: Array, exponent: int, xp: Namespace) -> Array:
-    """Return the root mean squares of columns times ``2**exponent``."""
+def _root_mean_squares(R: Array, sizes: HostArray, xp: Namespace) -> Array:
+    """Return the root mean squares of columns times ``2**sizes``."""
     n, q = R.shape
     with silent():
         norms = [norm_fro(R[:, j : j + 1], xp) / math.sqrt(n) for j in range(q)]
-        found = [ldexp_float(norm, exponent) for norm in norms]
+        found = [ldexp_float(norm, int(size)) for norm, size in zip(norms, sizes, strict=True)]
     return asarray(found, xp=xp, device=device(R), dtype=widest_float(xp, device(R)))

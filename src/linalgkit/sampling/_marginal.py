@@ -75,7 +75,8 @@ class MarginalDPP(PortablePickle):
     precision whatever that of `K`: ``n^3/3`` fused multiplications and additions a sample. Pivots
     within ``64 n eps`` of 0 or 1 count as such.
 
-    A kernel whose eigenvalues are all 0 or 1 to rounding is known by ``trace K = ||K||_F^2``. In
+    A kernel whose eigenvalues are all 0 or 1 to ``50 eps sqrt(n)``, `eps` the roundoff of `K`, is
+    taken for a projector (known by ``trace K = ||K||_F^2`` and by products with vectors). In
     single precision it is first brought nearer to a projector, by ``K <- 3 K^2 - 2 K^3``. Pivots
     within 1e-8 of 0 or 1 count as such there, so that every sample has as many items as the rank
     says.

@@ -19,6 +19,7 @@ from linalgkit._core.array import (
     widest_dtype,
     widest_float,
 )
+from linalgkit._core.scaling import silent
 from linalgkit._core.validation import check_int
 
 _HOST = numpy_namespace()
@@ -135,7 +136,8 @@ def _varying(coef: Array, indices: Any, xp: Namespace) -> Array:
 def _squares(coef: Array, xp: Namespace) -> Array:
     """Return ``|c|^2`` in the widest float."""
     wide = xp.astype(xp.abs(coef), widest_float(xp, device(coef)), copy=False)
-    return wide * wide
+    with silent():
+        return wide * wide
 
 
 def _summed(shares: Array, mask: Any) -> Array:

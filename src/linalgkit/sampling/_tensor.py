@@ -90,7 +90,7 @@ class TensorBasis:
 
     Storage: ``8 m d + 4 m s`` bytes with `s` the largest number of non-zero entries of an index,
     and what the families keep. Rows at n points take ``n m`` numbers, and as many again outside
-    NumPy and CuPy.
+    NumPy and CuPy; a sample holds those of up to six blocks of proposals.
 
     References
     ----------

@@ -103,24 +103,21 @@ class Rows(PortablePickle):
         if math.isfinite(largest) and 2.0**-safe < largest < 2.0**safe:
             if not any_units or float(squares.min()) > 2.0**-safe * largest:
                 return G
-            self._columns = self._column_exponents()
-            return self._whole_gram()
+            return self._gram_of_units()
         # A second pass, for magnitudes whose squares leave the range: each block is scaled.
         check_finite_block(self.X)
         self.exponent = scale_exponent(max_abs(self.X, self.xp))
         if largest == 0.0 and self.exponent == 0:
             raise ValueError("X must have a row that is not zero, got zeros alone.")
-        if any_units:
-            self._columns = self._column_exponents()
-        return self._whole_gram()
+        return self._gram_of_units() if any_units else self._whole_gram()
 
-    def _column_exponents(self) -> HostArray:
-        """Return the exponents of the largest entries of the columns, of order one by now."""
-        largest = _HOST.zeros(self.shape[1])
+    def _gram_of_units(self) -> Array:
+        """Return the Gram matrix of columns that are each of order one, as they are from now on."""
+        self.exponent, largest = 0, _HOST.zeros(self.shape[1])
         for block in self.blocks():
             largest = _HOST.maximum(largest, column_largest(block, self.xp))
-        found: HostArray = exponents_of(largest)
-        return found
+        self._columns = exponents_of(largest)
+        return self._whole_gram()
 
     def _whole_gram(self) -> Array:
         xp = self.xp
@@ -239,7 +236,7 @@ def _from_factor(rows: Rows, rank: int | None) -> Whitening:
         raise ValueError(
             f"X must have rank {wanted}, got shape {(n, p)} of numerical rank {found}. "
             f"Remove dependent columns, or pass rank={found} (to ProjectionDPP, which designs take "
-            "as their space) to sample from its range."
+            "as their space) to sample from its range; less, if columns differ much in size."
         )
     V = adjoint(Vh, xp)[:, :wanted] / xp.astype(lengths, R.dtype, copy=False)[:, None]
     return _corrected(rows, V / xp.astype(s[:wanted], V.dtype, copy=False)[None, :], False)
