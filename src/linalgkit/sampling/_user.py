@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,11 +23,9 @@ from linalgkit._core.array import (
     Device,
     DType,
     Namespace,
-    adjoint,
     array_namespace,
     asarray,
     device,
-    dtype_name,
     eps,
     is_complex_dtype,
     library_name,
@@ -42,9 +39,7 @@ from linalgkit._core.array import (
 from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import as_array
 from linalgkit._core.random import as_generator, undone_on_error
-from linalgkit._core.triangular import cholesky, solve_triangular
 from linalgkit._core.validation import (
-    AccuracyWarning,
     check_finite_block,
     check_float,
     check_int,
@@ -54,14 +49,13 @@ from linalgkit._kernels import row_norms_squared
 from linalgkit.sampling._family import real_points
 from linalgkit.sampling._proposals import Proposals
 from linalgkit.sampling._scan import draw_index
+from linalgkit.sampling._user_gram import check_orthonormal, checked_gram, whitener_of
 
 _HOST = numpy_namespace()
 _CHUNK = 2**22  # entries of rows at a time
 _PROBE = 2  # points, to learn library, device, dtype and number of variables
-# Points on which orthonormality is tested, and the chance of refusing what is orthonormal.
-_LEAST_TEST, _MOST_TEST, _FALSE_ALARM = 4096, 500_000, 1e-7
-_TEST_ENTRIES = 2e7
-_DOUBTFUL = 0.4  # uncertainty of a test that deserves a warning
+# Points on which orthonormality is tested, and values of the functions there.
+_LEAST_TEST, _MOST_TEST, _TEST_ENTRIES = 4096, 500_000, 2e7
 _LEAST_PROXY = 10_000
 _VIOLATION_ULPS = 1e4  # by which a bound may be exceeded by rounding
 
@@ -181,7 +175,8 @@ class UserBasis:
         self._sample = self._values(points[:_PROBE, :])
         self.whitener: Array | None = None
         if gram is not None:
-            self.whitener = self._narrow(self._whitener_of(self._checked_gram(gram), "gram"))
+            G = checked_gram(gram, self.dim, self.xp, self.device, self.dtype)
+            self.whitener = self._narrow(whitener_of(G, "gram", self.xp))
         if self.exact or gram is not None:
             self._check_orthonormal(points, ratio)
         if not self.exact:
@@ -191,10 +186,6 @@ class UserBasis:
         law = f"bound={self.bound}" if self.exact else f"n_proxy={int(self._points.shape[0])}"
         name = getattr(self._fun, "__name__", type(self._fun).__name__)
         return f"UserBasis({name}, {self.dim}, {law}, n_variables={self.n_variables})"
-
-    @property
-    def _is_complex(self) -> bool:
-        return is_complex_dtype(self.xp, self.dtype)
 
     @property
     def acceptance(self) -> float:
@@ -332,10 +323,10 @@ class UserBasis:
         """Keep the points, their law, and unless given the whitener of their Gram matrix."""
         weights = ratio / _HOST.sum(ratio)
         if estimate:
-            W = self._whitener_of(self._proxy_gram(points, weights), "the proxy")
+            W = whitener_of(self._proxy_gram(points, weights), "the proxy", self.xp)
             # Once more, from the functions that this makes: their Gram matrix is near the identity.
             self.whitener = W
-            W = W @ self._whitener_of(self._proxy_gram(points, weights), "the proxy")
+            W = W @ whitener_of(self._proxy_gram(points, weights), "the proxy", self.xp)
             self.whitener = self._narrow(W)
         k = _HOST.concatenate([self._host_norms(rows) for _, rows in self._blocks(points)])
         self._points, self._levels = points, _HOST.cumsum(weights * k)
@@ -353,46 +344,17 @@ class UserBasis:
         return gram
 
     def _check_orthonormal(self, points: Array, ratio: Array) -> None:
-        """Compare Gram matrix and bound with what points of the proposal show.
+        """Compare Gram matrix and bound with what points of the proposal show."""
 
-        Each entry is a mean of `count` numbers, of modulus at most `bound`. Six standard errors
-        are allowed, and what events too rare to be met may hold: `bound` times their probability.
-        """
-        xp, count, bound = self.xp, len(ratio), self.bound or 0.0
-        if not self.exact:  # the law of the proxy
-            ratio = ratio * (count / _HOST.sum(ratio))
-        wide = widest_dtype(xp, self.device, self.dtype)
-        sums = xp.zeros((2, self.dim, self.dim), dtype=wide, device=self.device)
-        for start, values in self._blocks(points):
-            part = ratio[start : start + values.shape[0]]
-            rows = self._orthonormalised(values)
-            if self.exact:
-                self._check_bound(self._host_norms(values) * part)
-            r = asarray(part, xp=xp, device=self.device, dtype=wide, copy=False)[:, None]
-            squares = (
-                xp.astype(xp.real(rows * xp.conj(rows)), wide) if self._is_complex else rows**2
-            )
-            sums = sums + xp.stack([matmul_h(rows, r * rows, xp), squares.T @ (r * r * squares)])
-        means, squared = sums[0, ...] / count, xp.abs(sums[1, ...]) / count
-        errors = xp.sqrt(squared / count)
-        rare = bound * math.log(1 / _FALSE_ALARM) / count
-        off = xp.abs(means - xp.eye(self.dim, dtype=wide, device=self.device))
-        excess = float(xp.max(off - 6 * errors)) - rare
-        allowed = 6 * float(xp.max(errors)) + rare
-        if excess > 0:
-            what = "be orthonormal" if self.whitener is None else "have the Gram matrix given"
-            raise ValueError(
-                f"fun must {what} where a bound or gram is given, but on {count} points of "
-                f"proposal its Gram matrix is off by {float(xp.max(off)):.3g}, more than chance "
-                "explains. Pass the right gram=, or leave both out."
-            )
-        if self.exact and allowed > _DOUBTFUL:
-            warnings.warn(
-                f"with bound={bound:.6g}, {count} points of proposal test the Gram matrix of fun "
-                f"to within {allowed:.2g} only. Give a smaller bound, or be sure of it.",
-                AccuracyWarning,
-                stacklevel=3,
-            )
+        def parts() -> Iterator[tuple[Array, Array]]:
+            weights = ratio if self.exact else ratio * (len(ratio) / _HOST.sum(ratio))
+            for start, values in self._blocks(points):
+                part = weights[start : start + values.shape[0]]
+                if self.exact:
+                    self._check_bound(self._host_norms(values) * part)
+                yield self._orthonormalised(values), part
+
+        check_orthonormal(parts(), self.bound, self.xp, has_gram=self.whitener is not None)
 
     def _check_bound(self, levels: Array) -> None:
         """Raise RuntimeError if ``k ratio`` exceeds the bound."""
@@ -504,55 +466,9 @@ class UserBasis:
             )
         return x
 
-    # ------------------------------------------------------------------------ the Gram matrix
-
-    def _checked_gram(self, gram: Any) -> Array:
-        """Return a Gram matrix in the widest dtype, beside the values."""
-        given = as_array(gram, "gram")
-        found = array_namespace(given)
-        if tuple(given.shape) != (self.dim, self.dim):
-            raise ValueError(
-                f"gram must have shape ({self.dim}, {self.dim}), got {tuple(given.shape)}."
-            )
-        check_finite_block(given, name="gram")
-        xp, dev = self.xp, self.device
-        if is_complex_dtype(found, given.dtype) and not is_complex_dtype(xp, self.dtype):
-            raise TypeError(
-                f"gram must be real for real functions, got {dtype_name(found, given.dtype)}."
-            )
-        wide = widest_dtype(xp, dev, self.dtype)
-        G = asarray(to_numpy(given), xp=xp, device=dev, dtype=wide, copy=False)
-        size = float(xp.max(xp.abs(G)))
-        gap = float(xp.max(xp.abs(G - adjoint(G, xp))))
-        if gap > 100 * eps(xp, self.dtype) * size:
-            raise ValueError(
-                f"gram must be Hermitian, got entries that differ by {gap:.3g} from it. "
-                "Pass (G + G.conj().T) / 2."
-            )
-        return G
-
     def _narrow(self, W: Array) -> Array:
         """Return a whitener in the dtype of the values."""
         return self.xp.astype(W, self.dtype, copy=False)
-
-    def _whitener_of(self, G: Array, source: str) -> Array:
-        """Return `W` with ``W^H G W = I``, in the widest dtype."""
-        xp = self.xp
-        squares = xp.real(xp.linalg.diagonal(G)) if self._is_complex else xp.linalg.diagonal(G)
-        lengths = xp.sqrt(xp.where(squares > 0, squares, xp.ones_like(squares)))
-        unit = xp.astype(lengths, G.dtype, copy=False)
-        scaled = G / unit[None, :] / unit[:, None]
-        least = float(xp.min(xp.linalg.eigvalsh(scaled)))
-        if not least > 10 * self.dim * eps(xp, G.dtype):
-            raise ValueError(
-                f"the Gram matrix of the {self.dim} functions (from {source}) must be positive "
-                "definite to working precision, but it is not: they are nearly dependent. Drop "
-                "some, or pass a better basis."
-            )
-        L = cholesky(scaled, xp)
-        identity = xp.eye(self.dim, dtype=L.dtype, device=device(L))
-        W = solve_triangular(L, identity, lower=True, adjoint=True, xp=xp)
-        return W / unit[:, None]
 
 
 def _checked_bound(bound: object, dim: int) -> float:
