@@ -29,7 +29,7 @@ from linalgkit._core.operator_base import squared_row_norms
 from linalgkit._core.random import HostArray, as_generator, undone_on_error
 from linalgkit._core.validation import check_choice, check_float, check_int
 from linalgkit.sampling._bss import bss_subsample
-from linalgkit.sampling._chain import sample_chain
+from linalgkit.sampling._chain import sample_chain, taken
 from linalgkit.sampling._finite import FiniteSpace, finite_space
 from linalgkit.sampling._greedy import checked_criterion, greedy_subsample
 from linalgkit.sampling._projection import ProjectionDPP, draw_rows
@@ -353,7 +353,7 @@ class _Drawing:
         full, rest = divmod(n - others, m)
         parts = [self._process() for _ in range(full)]
         if rest:
-            parts.append(self._taken(self._process(), self.rng.permutation(m)[:rest]))
+            parts.append(taken(self._process(), self.rng.permutation(m)[:rest], self.space))
         if others:
             parts.append(self.space.draw_measure(others, self.rng))
         return self._joined(parts), (n - others) / n
@@ -390,7 +390,7 @@ class _Drawing:
             is_last = kept.shape[0] == missing
             self.n_proposals += int(kept[-1]) + 1 if is_last else len(norms)
             missing -= kept.shape[0]
-            parts.append(self._taken(proposals.points, kept))
+            parts.append(taken(proposals.points, kept, space))
         return self._joined(parts)
 
     def _joined(self, parts: list[Any]) -> Any:
@@ -401,13 +401,7 @@ class _Drawing:
 
     def _shuffled(self, parts: list[Any]) -> Any:
         joined = self._joined(parts)
-        return self._taken(joined, self.rng.permutation(joined.shape[0]))
-
-    def _taken(self, points: Any, places: HostArray) -> Any:
-        if isinstance(points, _HOST.ndarray):
-            return points[places]
-        index = asarray(places, xp=self.space.xp, device=self.space.device, copy=False)
-        return self.space.xp.take(points, index, axis=0)
+        return taken(joined, self.rng.permutation(joined.shape[0]), self.space)
 
 
 def whitened(space: Any, rows: Array) -> Array:
