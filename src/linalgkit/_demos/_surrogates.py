@@ -169,7 +169,6 @@ WAYS: dict[str, Callable[[Case, int, int], Found]] = {
     "uniform points": partial(_unweighted, _monte_carlo),
     "Latin hypercube": partial(_unweighted, _latin_hypercube),
 }
-OURS = ("rdpp", "volume", "iid")
 
 
 # ---------------------------------------------------------------------------------- the race
