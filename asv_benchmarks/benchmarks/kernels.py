@@ -58,6 +58,11 @@ def _embedding() -> tuple[Any, ...]:
     return _normal(4096, 64), positions, signs, 256
 
 
+def _kron() -> tuple[Any, ...]:
+    rng = np.random.default_rng(0)
+    return _normal(3600, 60, 1) + 1j * _normal(3600, 60, 1), rng.random(3600), rng.random(60), 0.1
+
+
 CASES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "row_norms_squared": lambda: (_normal(B, D),),
     "normal_product": lambda: (_normal(B, D), _normal(D, 2)),
@@ -75,6 +80,8 @@ CASES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "csr_residual_product": lambda: (_sparse(), _normal(D, 1), _normal(B, 1)),
     "residual_product": lambda: (_normal(4096, 64), _normal(64, 1), _normal(4096, 1)),
     "normal_rows": lambda: ((7, 9), (0, 0, 0), 0, 512, 256, "cpu", np.dtype("float64")),
+    "kron_pass": _kron,
+    "kron_weighted": lambda: (*_kron(), np.ones(3600), np.ones(60)),
 }
 
 

@@ -22,11 +22,14 @@ from linalgkit._kernels.cupy_forms import (
     dense,
     embedding,
     hadamard,
+    kron_pass,
     ladder,
     launch,
     normal,
     sparse,
 )
+from linalgkit._kernels.kron_pass import kron_pass as kron_sums
+from linalgkit._kernels.kron_pass import kron_weighted
 
 from .cuda_host import HostDevice
 
@@ -56,6 +59,10 @@ INSTANCES = {
         *(f"butterflies<{t}, {r}>" for t, r in product(("float", "double"), (2, 4, 8, 16, 32))),
         "place_rows<float>",
         "place_rows<double>",
+    ],
+    "kron_pass": [
+        "kron_columns",
+        *(f"{name}<{t}>" for name in ("kron_rows", "kron_weighted") for t in ("float", "double")),
     ],
     "ladder": [
         "ladder_solve<double, double>",
@@ -117,7 +124,7 @@ def host_device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
 
 @pytest.fixture(autouse=True)
 def launch_on_host(host_device: HostDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (accept, dense, embedding, hadamard, ladder, normal, sparse):
+    for module in (accept, dense, embedding, hadamard, kron_pass, ladder, normal, sparse):
         monkeypatch.setattr(module, "launch", host_device.launch)
 
 
@@ -291,3 +298,17 @@ def test_acceptance_on_the_host(rng: np.random.Generator, dtype: str, b: int, ne
     arguments = H, uniforms * envelope, need, 1e-5
     expected = _kernels.registered()["accept_proposals"].forms()["portable"](NP, *arguments)
     assert accept.accept_proposals(NP, *arguments).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "m", "L"), [(1, 1, 1), (300, 70, 1), (1, 5, 2), (11, 1, 3)])
+def test_sums_over_rotated_data_on_the_host(
+    rng: np.random.Generator, dtype: str, n: int, m: int, L: int
+) -> None:
+    arguments = data(rng, dtype, n, m, L), rng.random(n), rng.random(m), 0.1
+    found = kron_pass.kron_pass(NP, *arguments)
+    assert_all_close(found, kron_sums.forms()["portable"](NP, *arguments), "float64")
+    weights = rng.random(n), rng.random(m)
+    weighted = kron_pass.kron_weighted(NP, *arguments, *weights)
+    expected = kron_weighted.forms()["portable"](NP, *arguments, *weights)
+    assert_all_close((weighted,), (expected,), dtype)

@@ -9,6 +9,7 @@ from linalgkit._kernels.embedding import sparse_embed
 from linalgkit._kernels.gram import gram
 from linalgkit._kernels.hadamard import fwht, hadamard_blocks, hadamard_pool, hadamard_rows
 from linalgkit._kernels.hermitian_sampling import hermitian_sampling
+from linalgkit._kernels.kron_pass import kron_pass, kron_weighted
 from linalgkit._kernels.ladder import ladder_solve
 from linalgkit._kernels.normal import normal_rows
 from linalgkit._kernels.probe import probed_norms
@@ -37,6 +38,8 @@ __all__ = [
     "hadamard_pool",
     "hadamard_rows",
     "hermitian_sampling",
+    "kron_pass",
+    "kron_weighted",
     "ladder_solve",
     "normal_product",
     "normal_product_norms",

@@ -8,6 +8,7 @@ blocks::
     patches = image_patches(photographs, size=8, order="random", rng=0)
     equations = neighbour_equations(photographs, size=5)    # pairs (A_block, b_block)
     y = borehole(points)                                    # (n, 8) in [-1, 1] -> (n,)
+    problem = kronecker_sparse((15, 15), (8, 12), (3, 3), snr_db=20.0, rng=0)   # .y, .support
 """
 
 from linalgkit.datasets._engineering import (
@@ -17,6 +18,8 @@ from linalgkit.datasets._engineering import (
     otl_circuit,
 )
 from linalgkit.datasets._heavy import heavy_rows, sorted_by_projection
+from linalgkit.datasets._irs_channel import IRSChannelProblem, irs_channel
+from linalgkit.datasets._kronecker import KroneckerSparseProblem, kronecker_sparse
 from linalgkit.datasets._neighbours import NeighbourEquations, neighbour_equations
 from linalgkit.datasets._patches import PatchStream, image_patches
 from linalgkit.datasets._rows import RowStream
@@ -30,6 +33,8 @@ from linalgkit.datasets._spiked import (
 __all__ = [
     "BOREHOLE_RANGES",
     "OTL_CIRCUIT_RANGES",
+    "IRSChannelProblem",
+    "KroneckerSparseProblem",
     "NeighbourEquations",
     "PatchStream",
     "RowStream",
@@ -37,6 +42,8 @@ __all__ = [
     "borehole",
     "heavy_rows",
     "image_patches",
+    "irs_channel",
+    "kronecker_sparse",
     "neighbour_equations",
     "otl_circuit",
     "power_law_rows",

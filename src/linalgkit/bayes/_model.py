@@ -1,0 +1,234 @@
+"""The model of Kronecker sparse Bayesian learning, in the scale in which it is worked on.
+
+``y = (H_1 kron ... kron H_I) x + noise`` with ``x ~ N(0, diag(gamma_1 kron ... kron gamma_I))``.
+Columns are brought to unit norm and `y` to order one by powers of two, both undone in the answer,
+so that neither the unit of `y` nor that of a column matters::
+
+    prepared = prepare(factors, y)
+    prepared.model.factors, prepared.model.Y
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from linalgkit._core.array import (
+    Array,
+    Device,
+    Namespace,
+    asarray,
+    is_complex,
+    is_on_host,
+    numpy_namespace,
+    to_numpy,
+    widest_dtype,
+)
+from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
+from linalgkit.bayes._modes import KroneckerData, mode_products, unit_columns
+
+_HOST = numpy_namespace()
+#: The smallest noise variance that is told from none, over the mean square of the data.
+NOISE_FLOOR = 1e-14
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Data and factors of one problem, whole or restricted to ranges of chosen columns.
+
+    Attributes
+    ----------
+    factors : tuple of host array (m_i, n_i)
+        float64 or complex128.
+    Y : array (m_1, ..., m_I, r)
+        The data; r at most L columns with the same second moments as the L snapshots.
+    snapshots : int
+        L.
+    count : int
+        Numbers M a snapshot of the whole data.
+    outside : float
+        Energy of the data outside the ranges that `Y` is restricted to, over all snapshots.
+    energy : float
+        Squared Frobenius norm of the whole data.
+    xp, device : module, device
+        Where `Y` lies.
+    """
+
+    factors: tuple[Array, ...] = field(repr=False)
+    Y: Array = field(repr=False)
+    snapshots: int
+    count: int
+    outside: float
+    energy: float
+    xp: Namespace
+    device: Device
+
+    @property
+    def modes(self) -> int:
+        """Number I of factors."""
+        return len(self.factors)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows m_i of the factors."""
+        return tuple(int(H.shape[0]) for H in self.factors)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Columns n_i of the factors."""
+        return tuple(int(H.shape[1]) for H in self.factors)
+
+    @cached_property
+    def is_complex(self) -> bool:
+        """Whether the noise is circular complex."""
+        return is_complex(self.Y, self.xp)
+
+    @cached_property
+    def kappa(self) -> float:
+        """Weight of a squared modulus in a log-density over its variance: 1 complex, 1/2 real."""
+        return 1.0 if self.is_complex else 0.5
+
+    @cached_property
+    def log_unit(self) -> float:
+        """Logarithm of the constant of the density: pi complex, 2 pi real."""
+        return math.log(math.pi if self.is_complex else 2 * math.pi)
+
+    @cached_property
+    def on_host(self) -> bool:
+        """Whether the data are NumPy's."""
+        return self.xp is _HOST
+
+    @property
+    def total(self) -> int:
+        """Numbers of the data over all snapshots, M L."""
+        return self.count * self.snapshots
+
+    @property
+    def noise_floor(self) -> float:
+        """The smallest noise variance that an estimate may take."""
+        return NOISE_FLOOR * self.energy / self.total
+
+    def tensor(self, matrix: Array) -> Array:
+        """Return a host matrix in the library, on the device and in the dtype of `Y`."""
+        if self.on_host:
+            return matrix.astype(self.Y.dtype, copy=False)
+        return asarray(matrix, xp=self.xp, device=self.device, dtype=self.Y.dtype, copy=False)
+
+    def log_evidence_of_noise(self, noise_var: float) -> float:
+        """Return the log-evidence of the model without any column."""
+        value = self.log_unit + math.log(noise_var) + self.energy / (self.total * noise_var)
+        return -self.kappa * self.total * value
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A model and what brings its answer into the caller's units.
+
+    Attributes
+    ----------
+    model : Model
+    data : KroneckerData
+        The caller's arrays, checked.
+    norms : tuple of host array (N_i,)
+        Norms of the columns over ``2**exponents``; 0 for columns of zeros.
+    exponents : tuple of host array (N_i,)
+        Integers.
+    exponent : int
+        The data are ``2**exponent`` times those of the model.
+    """
+
+    model: Model
+    data: KroneckerData
+    norms: tuple[Array, ...]
+    exponents: tuple[Array, ...]
+    exponent: int
+
+
+def wide_host(H: Array) -> Array:
+    """Return an array on the host in float64 or complex128."""
+    host = to_numpy(H)
+    return _HOST.astype(host, widest_dtype(_HOST, "cpu", host.dtype), copy=False)
+
+
+def prepare(data: KroneckerData, snapshots: int | None = None) -> Prepared:
+    """Return the model of checked data, scaled.
+
+    `snapshots` is the number of those that `data.Y` stands for, if it holds fewer columns.
+    """
+    parts = [unit_columns(wide_host(H), _HOST) for H in data.factors]
+    Y, xp = data.Y, data.xp
+    if is_on_host(Y):
+        Y, xp = to_numpy(Y), _HOST
+    exponent = scale_exponent(max_abs(Y, xp))
+    Y = ldexp(Y, -exponent, xp)
+    model = Model(
+        tuple(part.columns for part in parts),
+        Y,
+        data.snapshots if snapshots is None else snapshots,
+        math.prod(data.sizes),
+        0.0,
+        norm_fro(Y, xp) ** 2,
+        xp,
+        data.device,
+    )
+    exponents = tuple(_HOST.asarray(part.exponents, dtype=_HOST.int64) for part in parts)
+    return Prepared(model, data, tuple(part.norms for part in parts), exponents, exponent)
+
+
+def in_widest(model: Model) -> Model:
+    """Return the model with its data in the widest dtype of their device."""
+    wide = widest_dtype(model.xp, model.device, model.Y.dtype)
+    return replace(model, Y=model.xp.astype(model.Y, wide, copy=False))
+
+
+# ------------------------------------------------------------------------------ restriction
+
+# Above this share of the energy the difference of squares holds nine digits of the rest.
+_SAFE_SHARE = 1e-6
+
+
+def restricted(model: Model, columns: Sequence[Array]) -> tuple[Model, tuple[Array, ...]]:
+    """Return the model of chosen columns alone, on the host, and the bases of their ranges.
+
+    `columns` are host arrays of indices, one a mode. The data become their coordinates in
+    orthonormal bases of the ranges, where those are smaller; nothing that any covariance of these
+    columns sees is lost.
+    """
+    bases, factors = [], []
+    for H, chosen in zip(model.factors, columns, strict=True):
+        part = H[:, chosen]
+        Q, R = _HOST.linalg.qr(part) if part.shape[1] < part.shape[0] else (None, part)
+        bases.append(Q)
+        factors.append(R)
+    adjoints = [None if Q is None else model.tensor(_HOST.conj(Q.T)) for Q in bases]
+    inside = wide_host(mode_products(model.Y, adjoints, model.xp))
+    outside = model.energy - norm_fro(inside, _HOST) ** 2
+    if outside < _SAFE_SHARE * model.energy:
+        outside = _explicit_rest(model, inside, bases)
+    small = Model(
+        tuple(factors), inside, model.snapshots, model.count, max(outside, 0.0), model.energy,
+        _HOST, "cpu",
+    )  # fmt: skip
+    return small, tuple(bases)
+
+
+def _explicit_rest(model: Model, inside: Array, bases: Sequence[Array | None]) -> float:
+    """Return the energy outside the ranges from the residual itself, by slabs of the first mode."""
+    if all(Q is None for Q in bases):
+        return 0.0
+    xp, rows = model.xp, model.sizes[0]
+    step = max(1, rows // 16)
+    rest = 0.0
+    for start in range(0, rows, step):
+        stop = min(start + step, rows)
+        if bases[0] is None:
+            part = inside[start:stop, ...]
+            first = [None]
+        else:
+            part, first = inside, [bases[0][start:stop, :]]
+        matrices = [None if Q is None else model.tensor(Q) for Q in [*first, *bases[1:]]]
+        fitted = mode_products(model.tensor(part), matrices, xp)
+        rest += norm_fro(model.Y[start:stop, ...] - fitted, xp) ** 2
+    return rest

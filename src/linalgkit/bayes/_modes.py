@@ -1,0 +1,392 @@
+"""Products of a tensor with matrices along its modes, and the check of factors and data.
+
+The matrix ``H_1 kron ... kron H_I`` acts on a tensor of shape (N_1, ..., N_I[, L]) mode by mode::
+
+    data = kronecker_data(factors, y)               # checked; data.Y is (M_1, ..., M_I, L)
+    Y = mode_products(X, data.factors, data.xp)     # H_i along axis i, for every i
+    G = mode_gram(data.Y, 0, data.xp)               # Gram matrix of the first unfolding
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from scipy.linalg import blas
+
+from linalgkit._core.array import (
+    Array,
+    Device,
+    DType,
+    Namespace,
+    adjoint,
+    array_namespace,
+    asarray,
+    detached,
+    device,
+    dtype_name,
+    is_complex,
+    itemsize,
+    library_name,
+    numpy_namespace,
+    real_dtype,
+    to_numpy,
+    widest_dtype,
+    working_dtype,
+)
+from linalgkit._core.validation import check_array_2d, check_finite_block
+
+_HOST = numpy_namespace()
+# Copies that a Gram matrix needs are made in pieces of about this size.
+_PIECE_BYTES = 4 * 2**20
+# Below this many columns behind an axis a batch of products is slower than a transposed copy.
+_FEW_COLUMNS = 4
+
+
+class KroneckerFactors(NamedTuple):
+    """Matrices of one library, device and dtype; ``arrays[i]`` is (M_i, N_i)."""
+
+    arrays: tuple[Array, ...]
+    xp: Namespace
+    device: Device
+    dtype: DType
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows M_i of each factor."""
+        return tuple(int(H.shape[0]) for H in self.arrays)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Columns N_i of each factor."""
+        return tuple(int(H.shape[1]) for H in self.arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class KroneckerData:
+    """The equations ``(H_1 kron ... kron H_I) x = y``, checked.
+
+    Attributes
+    ----------
+    factors : tuple of array (M_i, N_i)
+        In the joint working dtype.
+    Y : array (M_1, ..., M_I, L)
+        The data as a tensor, in that dtype; may share the caller's memory.
+    sizes, widths : tuple of int
+        Rows M_i and columns N_i of the factors.
+    snapshots : int
+        L, at least one.
+    flat : bool
+        Whether the data came flat. False for one factor, where both layouts are one.
+    has_snapshots : bool
+        Whether the caller gave the trailing axis.
+    xp : module
+        Namespace.
+    device : device
+        Where the arrays lie.
+    dtype : dtype
+        The joint working dtype.
+    """
+
+    factors: tuple[Array, ...] = field(repr=False)
+    Y: Array = field(repr=False)
+    sizes: tuple[int, ...]
+    widths: tuple[int, ...]
+    snapshots: int
+    flat: bool
+    has_snapshots: bool
+    xp: Namespace
+    device: Device
+    dtype: DType
+
+
+# ------------------------------------------------------------------------------- products
+
+
+def mode_product(T: Array, A: Array, axis: int, xp: Namespace) -> Array:
+    """Return `T` times `A` (p, m) along an axis of length m, which p replaces.
+
+    One GEMM along the first or the last axis; in between a batch of them, or one and a transposed
+    copy where hardly anything lies behind the axis. `T` and `A` are of one dtype.
+    """
+    shape = tuple(map(int, T.shape))
+    m, lead, rest = shape[axis], math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    result = (*shape[:axis], int(A.shape[0]), *shape[axis + 1 :])
+    if lead == 1:
+        product = A @ xp.reshape(T, (m, rest))
+    elif rest == 1:
+        product = xp.reshape(T, (lead, m)) @ xp.matrix_transpose(A)
+    elif rest < _FEW_COLUMNS:
+        rows = xp.reshape(xp.matrix_transpose(xp.reshape(T, (lead, m, rest))), (lead * rest, m))
+        product = xp.reshape(rows @ xp.matrix_transpose(A), (lead, rest, A.shape[0]))
+        product = xp.matrix_transpose(product)
+    else:
+        product = A @ xp.reshape(T, (lead, m, rest))
+    return xp.reshape(product, result)
+
+
+def mode_products(
+    T: Array, matrices: Sequence[Array | None], xp: Namespace, skip: Sequence[int] = ()
+) -> Array:
+    """Return `T` multiplied along axes 0, 1, ... by the matrices, but for None and axes in `skip`.
+
+    Those that shrink the tensor most come first, so that nothing larger than needed is formed.
+    """
+    wanted = [i for i, A in enumerate(matrices) if A is not None and i not in skip]
+    for axis in sorted(wanted, key=lambda i: matrices[i].shape[0] / matrices[i].shape[1]):  # type: ignore[union-attr]
+        T = mode_product(T, matrices[axis], axis, xp)
+    return T
+
+
+# --------------------------------------------------------------------------- Gram matrices
+
+
+def mode_gram(T: Array, axis: int, xp: Namespace) -> Array:
+    """Return the Gram matrix ``T_(i) T_(i)^H`` (m, m) of the unfolding along an axis of length m.
+
+    Hermitian, in the widest dtype of the device. Copies (another order, conjugates, a wider dtype)
+    are made in pieces of about 4 MiB.
+    """
+    total = None
+    for piece in _unfolding_pieces(T, axis, xp):
+        share = _outer(piece, xp)
+        total = share if total is None else total + share
+    return total
+
+
+def _unfolding_pieces(T: Array, axis: int, xp: Namespace) -> Iterator[Array]:
+    """Yield columns of the mode unfolding, (m, q) in the widest dtype; whole where it is a view."""
+    shape = tuple(map(int, T.shape))
+    m, lead, rest = shape[axis], math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    wide = widest_dtype(xp, device(T), T.dtype)
+    columns = max(m, _PIECE_BYTES // (itemsize(xp, wide) * max(m, 1)), 1)
+    needs_copy = T.dtype != wide or (is_complex(T, xp) and library_name(xp) != "numpy")
+    if lead == 1 or rest == 1:
+        q = lead * rest
+        U = xp.reshape(T, (m, rest) if lead == 1 else (lead, m))
+        step = columns if needs_copy else max(q, 1)
+        for start in range(0, q, step):
+            stop = min(start + step, q)
+            piece = U[:, start:stop] if lead == 1 else xp.matrix_transpose(U[start:stop, :])
+            yield xp.astype(piece, wide, copy=False)
+        return
+    blocks = xp.reshape(T, (lead, m, rest))
+    step = max(1, columns // rest)
+    for start in range(0, lead, step):
+        stop = min(start + step, lead)
+        piece = xp.permute_dims(blocks[start:stop, :, :], (1, 0, 2))
+        yield xp.astype(xp.reshape(piece, (m, (stop - start) * rest)), wide, copy=False)
+
+
+def _outer(U: Array, xp: Namespace) -> Array:
+    """Return ``U U^H``, exactly Hermitian; NumPy's by BLAS's rank-k update without a conjugate."""
+    if is_complex(U, xp) and library_name(xp) == "numpy" and math.prod(U.shape):
+        rank_k = blas.zherk if dtype_name(xp, U.dtype) == "complex128" else blas.cherk
+        if U.flags.c_contiguous:  # U^T lies in Fortran's order: (U^T)^H U^T is the conjugate
+            G = xp.conj(rank_k(1.0, U.T, trans=2, lower=1))
+        else:
+            G = rank_k(1.0, U, lower=1)
+        strict = xp.tril(G, k=-1)
+        return xp.tril(G) + adjoint(strict, xp)
+    G = U @ adjoint(U, xp)
+    return 0.5 * (G + adjoint(G, xp))
+
+
+# --------------------------------------------------------------------------------- columns
+
+
+class UnitColumns(NamedTuple):
+    """Columns divided by their 2-norms, which are ``norms * 2**exponents``; zeros stay zeros.
+
+    ``norms`` is a host array of float64 in [1/2, sqrt(2 M)), 0 for a column of zeros, and
+    ``exponents`` a list.
+    """
+
+    columns: Array
+    norms: Array
+    exponents: list[int]
+
+
+def unit_columns(H: Array, xp: Namespace) -> UnitColumns:
+    """Return the columns of `H` with unit 2-norm, bit for bit the same for any power of two."""
+    largest = xp.max(xp.abs(xp.real(H)), axis=0) if is_complex(H, xp) else xp.max(xp.abs(H), axis=0)
+    if is_complex(H, xp):
+        largest = xp.maximum(largest, xp.max(xp.abs(xp.imag(H)), axis=0))
+    exponents = [math.frexp(float(value))[1] for value in to_numpy(largest)]
+    scaled = H
+    for powers in power_rows([-e for e in exponents], H, xp):
+        scaled = scaled * powers
+    wide = xp.astype(scaled, widest_dtype(xp, device(H), H.dtype), copy=False)
+    energies = xp.sum(abs_squared(wide, xp), axis=0)
+    norms = _HOST.sqrt(_HOST.astype(to_numpy(energies), _HOST.float64))
+    inverse = 1.0 / _HOST.where(norms > 0, norms, 1.0)
+    row = asarray(inverse, xp=xp, device=device(H), dtype=real_dtype(xp, H.dtype))
+    return UnitColumns(scaled * row[None, :], norms, exponents)
+
+
+def abs_squared(T: Array, xp: Namespace) -> Array:
+    """Return the squared moduli, real."""
+    return xp.real(T) ** 2 + xp.imag(T) ** 2 if is_complex(T, xp) else T * T
+
+
+def power_rows(exponents: Sequence[int], like: Array, xp: Namespace) -> list[Array]:
+    """Return two rows (1, n) of powers of two whose product is ``2**exponents``, of no overflow."""
+    halves = [e // 2 for e in exponents]
+    parts = (halves, [e - half for e, half in zip(exponents, halves, strict=True)])
+    dtype = real_dtype(xp, like.dtype)
+    place = {"xp": xp, "device": device(like), "dtype": dtype}
+    return [
+        xp.reshape(asarray([math.ldexp(1.0, e) for e in part], **place), (1, -1)) for part in parts
+    ]
+
+
+# ------------------------------------------------------------------------------ the checks
+
+
+def kronecker_factors(
+    factors: Sequence[Array], *, like: Array | None = None, widths: Sequence[int] | None = None
+) -> KroneckerFactors:
+    """Return the factors of a Kronecker product, checked, in their joint working dtype.
+
+    Parameters
+    ----------
+    factors : list or tuple of array (M_i, N_i)
+        At least one, each with a row and a column, finite, of one library and device.
+    like : array, optional
+        An array of the library and device that they must be of; its dtype joins theirs.
+    widths : sequence of int, optional
+        The columns that they must have.
+
+    Returns
+    -------
+    KroneckerFactors
+        The arrays, which may share the caller's memory, and where they lie.
+
+    Raises
+    ------
+    TypeError
+        For a single matrix, other kinds and mixed libraries or devices.
+    ValueError
+        If there is no factor, a shape does not fit, or an entry is NaN or infinite.
+    """
+    arrays = tuple(map(detached, _listed(factors)))
+    for i, H in enumerate(arrays):
+        check_array_2d(f"factors[{i}]", H, min_rows=1)
+    others = () if like is None else (like,)
+    xp = array_namespace(*arrays, *others)
+    where = device(arrays[0] if like is None else like)
+    for i, H in enumerate(arrays):
+        if device(H) != where:
+            raise TypeError(
+                f"factors[{i}] must lie on {where} as the other arrays do, got {device(H)}. Move "
+                "it first."
+            )
+    _check_widths(arrays, widths)
+    for i, H in enumerate(arrays):
+        check_finite_block(H, name=f"factors[{i}]")
+    dtypes = [working_dtype(xp, where, X.dtype) for X in (*arrays, *others)]
+    dtype = working_dtype(xp, where, xp.result_type(*dtypes))
+    arrays = tuple(xp.astype(H, dtype, copy=False) for H in arrays)
+    return KroneckerFactors(arrays, xp, where, dtype)
+
+
+def _listed(factors: Any) -> Sequence[Any]:
+    """Return the factors if they are a list or tuple that is not empty."""
+    if not isinstance(factors, (list, tuple)):
+        raise TypeError(
+            f"factors must be a list or tuple of matrices, got {type(factors).__name__}. A single "
+            "matrix H goes into a list: [H]."
+        )
+    if not factors:
+        raise ValueError(
+            f"factors must hold at least one matrix, got {factors!r}. Pass [H] for a matrix H "
+            "without Kronecker structure."
+        )
+    return factors
+
+
+def _check_widths(arrays: Sequence[Array], widths: Sequence[int] | None) -> None:
+    """Refuse factors whose columns are not those asked for."""
+    if widths is None:
+        return
+    found = tuple(int(H.shape[1]) for H in arrays)
+    if found != tuple(widths):
+        raise ValueError(
+            f"factors must have {tuple(widths)} columns, as those that were solved with, got "
+            f"{found}. Pass one matrix a mode, in the same order."
+        )
+
+
+def kronecker_data(factors: Sequence[Array], y: Array) -> KroneckerData:
+    """Return the equations that a caller's arguments stand for.
+
+    Parameters
+    ----------
+    factors : list or tuple of array (M_i, N_i)
+        As in :func:`kronecker_factors`.
+    y : array (M_1, ..., M_I[, L]) or (M_1 ... M_I[, L])
+        The data as a tensor where the shape begins so, else flat in C order; one axis more for
+        snapshots.
+
+    Returns
+    -------
+    KroneckerData
+        Checked and in one dtype.
+
+    Raises
+    ------
+    TypeError
+        For wrong kinds and mixed libraries or devices.
+    ValueError
+        If shapes do not fit, there is no snapshot, or an entry is NaN or infinite.
+
+    Notes
+    -----
+    Storage: none where dtypes agree, else copies of what is converted.
+    """
+    _listed(factors)
+    try:
+        array_namespace(y)
+    except TypeError as error:
+        raise TypeError(f"y: {error}") from None
+    y = detached(y)
+    checked = kronecker_factors(factors, like=y)
+    xp, sizes = checked.xp, checked.sizes
+    flat, has_snapshots = _layout(sizes, tuple(map(int, y.shape)))
+    check_finite_block(y, name="y", unit="slice" if y.ndim > 2 else "row")
+    snapshots = int(y.shape[-1]) if has_snapshots else 1
+    Y = xp.reshape(xp.astype(y, checked.dtype, copy=False), (*sizes, snapshots))
+    return KroneckerData(
+        factors=checked.arrays,
+        Y=Y,
+        sizes=sizes,
+        widths=checked.widths,
+        snapshots=snapshots,
+        flat=flat,
+        has_snapshots=has_snapshots,
+        xp=xp,
+        device=checked.device,
+        dtype=checked.dtype,
+    )
+
+
+def _layout(sizes: tuple[int, ...], shape: tuple[int, ...]) -> tuple[bool, bool]:
+    """Tell from the shape of `y` whether it is flat, and whether it has an axis of snapshots."""
+    modes, total = len(sizes), math.prod(sizes)
+    is_tensor = shape[:modes] == sizes and len(shape) in (modes, modes + 1)
+    is_flat = not is_tensor and shape[:1] == (total,) and len(shape) in (1, 2)
+    if not (is_tensor or is_flat):
+        raise ValueError(
+            f"y must be of shape {sizes} or ({total},), with one axis more for snapshots, for "
+            f"factors with {' x '.join(map(str, sizes))} = {total} rows, got shape {shape} with "
+            f"{math.prod(shape)} entries. Reshape y, or transpose factors that lie the other way."
+        )
+    has_snapshots = len(shape) == (modes + 1 if is_tensor else 2)
+    if has_snapshots and shape[-1] == 0:
+        raise ValueError(
+            f"y must have at least one snapshot, got shape {shape}. Leave the last axis away for "
+            "a single one."
+        )
+    return is_flat, has_snapshots
