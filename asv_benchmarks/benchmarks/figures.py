@@ -356,4 +356,93 @@ SAMPLING = (
     Figure("points left over m", "sampling.Greedy.track_points", 1.05),
 )
 
-FIGURES = STREAMING_EIGENVECTORS + SKETCHING + REGRESSION + SVD + CLUSTERING + SAMPLING
+_CHAIN = "one chain of products of y along its modes"
+_PAPER = "N=3375 M=1440"
+
+
+def _large(what: str, track: str, limit: float, unknowns: str) -> Figure:
+    size = {"million": "N=1e6 complex, 100^3 from 60^3", "billion": "N=1e9, 1000^3 from 150^3"}
+    return Figure(
+        f"{what}, kron_sbl, {size[unknowns]}, K=5, 20 dB, noise unknown",
+        f"bayes.Large.track_{track}",
+        limit,
+        (unknowns,),
+    )
+
+
+BAYES = (
+    _large("1 - support rate", "support", 0.0, "million"),
+    _large("squared error over that of the oracle", "error", 1.02, "million"),
+    _large("relative error of the noise variance", "noise", 0.01, "million"),
+    _large(f"time over {_CHAIN}", "ratio_to_limit", 40.0, "million"),
+    _large("MB beyond the data", "megabytes", 120.0, "million"),
+    _large("1 - support rate", "support", 0.0, "billion"),
+    _large(f"time over {_CHAIN}", "ratio_to_limit", 60.0, "billion"),
+    _large("memory beyond the data over the bytes of y", "memory", 6.0, "billion"),
+    Figure(
+        f"time, mean and variances, {_PAPER}, against forming the N x N covariance",
+        "bayes.EStep.track_ratio_to_peer",
+        1 / 3000,
+        (),
+        times_faster=True,
+    ),
+    Figure(
+        f"time, kron_sbl, {_PAPER}, against classical SBL, dense",
+        "bayes.WholeSolve.track_ratio_to_peer",
+        1 / 300,
+        (150,),
+        times_faster=True,
+    ),
+    Figure(
+        f"squared error, kron_sbl, {_PAPER}, over that of classical SBL, dense",
+        "bayes.WholeSolve.track_error_ratio_to_peer",
+        1.0,
+        (150,),
+    ),
+    *(
+        Figure(
+            f"relative error of the posterior {name}, modes and dB",
+            f"bayes.Posteriors.{track}",
+            1e-12,
+        )
+        for name, track in (("mean", "track_mean"), ("variances", "track_variance"))
+    ),
+    Figure(
+        "mean squared error over that of the oracle, generic core, 200 draws, dB",
+        "bayes.GenericCore.track_excess",
+        1.05,
+    ),
+    Figure(
+        "1 - mean support rate, generic core, 200 draws, dB",
+        "bayes.GenericCore.track_support",
+        0.01,
+    ),
+    Figure(
+        "mean squared error over the better of AM and SVD, x of rank one, 200 draws, dB",
+        "bayes.RankOneData.track_ratio_to_peer",
+        1.0,
+    ),
+    Figure(
+        "share of draws above ten times the oracle, x of rank one, 200 draws, dB",
+        "bayes.RankOneData.track_failures",
+        0.03,
+    ),
+    *(
+        Figure(
+            f"mean channel error over the better of AM and SVD, 50 channels, {snr_db} dB",
+            "bayes.Channels.track_ratio_to_peer",
+            0.5 if snr_db <= 12 else 1.0,
+            (snr_db,),
+        )
+        for snr_db in (4, 8, 12, 16, 20)
+    ),
+    Figure("seconds a channel, dB", "bayes.Channels.track_seconds", 0.1),
+    Figure(
+        "share of supports not exact, 16 snapshots, 30 x 40 from 10 x 12, 5 dB, 100 draws",
+        "bayes.Snapshots.track_missed",
+        0.05,
+        (5, 16),
+    ),
+)
+
+FIGURES = STREAMING_EIGENVECTORS + SKETCHING + REGRESSION + SVD + CLUSTERING + SAMPLING + BAYES

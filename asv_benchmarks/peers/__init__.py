@@ -34,6 +34,7 @@ __all__ = [
     "Peer",
     "has_dppy",
     "has_gensim",
+    "has_pylops",
     "make",
     "run",
 ]
@@ -69,6 +70,11 @@ def has_dppy() -> bool:
 def has_gensim() -> bool:
     """Tell whether the optional peer ``"lsi"`` can be made."""
     return importlib.util.find_spec("gensim") is not None
+
+
+def has_pylops() -> bool:
+    """Tell whether PyLops can be imported (``pip install pylops``)."""
+    return importlib.util.find_spec("pylops") is not None
 
 
 def make(name: str, n_rows: int, k: int = 1) -> Peer:

@@ -16,7 +16,7 @@ from linalgkit._core.triangular import SingularMatrixError
 from linalgkit._core.validation import AccuracyWarning, NotFittedError
 
 if TYPE_CHECKING:
-    from linalgkit import datasets, plotting, regression, sampling, sketching, streaming, svd
+    from linalgkit import bayes, datasets, plotting, regression, sampling, sketching, streaming, svd
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ __all__ = [
     "NotFittedError",
     "SingularMatrixError",
     "__version__",
+    "bayes",
     "datasets",
     "plotting",
     "regression",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _ROOMS = frozenset(
-    {"datasets", "plotting", "regression", "sampling", "sketching", "streaming", "svd"}
+    {"bayes", "datasets", "plotting", "regression", "sampling", "sketching", "streaming", "svd"}
 )
 
 

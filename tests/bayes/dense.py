@@ -137,9 +137,7 @@ def random_problem(
     zeros: float = 0.3,
 ) -> tuple[Model, list[Any]]:
     """A model with data drawn from it, and variances with zeros among them."""
-    factors = [
-        draw(rng, m, n, is_complex=is_complex) for m, n in zip(sizes, widths, strict=True)
-    ]
+    factors = [draw(rng, m, n, is_complex=is_complex) for m, n in zip(sizes, widths, strict=True)]
     variances = []
     for n in widths:
         v = 10 ** rng.uniform(-decades, 0, n)

@@ -112,7 +112,9 @@ def test_changes_keep_everything_in_step(
 
 
 @KINDS
-def test_balance_changes_sizes_by_powers_of_two_and_nothing_else(is_complex: bool, rng: Any) -> None:
+def test_balance_changes_sizes_by_powers_of_two_and_nothing_else(
+    is_complex: bool, rng: Any
+) -> None:
     model, variances = random_problem(rng, (3, 4, 2), (5, 2, 3), is_complex=is_complex)
     variances = [v * s for v, s in zip(variances, (1e30, 1e-25, 1e-5), strict=True)]
     state = State(model, variances, 1e-2)
@@ -156,7 +158,9 @@ def test_evidence_of_a_restriction_is_that_of_the_whole(
     assert state.evidence == pytest.approx(dense_of(whole).evidence, rel=1e-11)
     np.testing.assert_allclose(state.noise_sums(), dense_of(whole).noise_sums(), rtol=1e-9)
     for i, c in enumerate(columns):
-        for found, expected in zip(state.derivatives(i), dense_of(whole).derivatives(i), strict=True):
+        for found, expected in zip(
+            state.derivatives(i), dense_of(whole).derivatives(i), strict=True
+        ):
             np.testing.assert_allclose(found, expected[c].astype(float), rtol=1e-9)
 
 

@@ -42,4 +42,5 @@ DEMOS = (
     Demo("regression", "each pixel from its neighbours: half a million equations, with intervals"),
     Demo("svd", "singular values of streamed patches, enclosed; 8 x 8 blocks grouped by error"),
     Demo("sampling", "two engineering models from few runs of each; 200 rows of half a million"),
+    Demo("bayes", "a radio channel over a reflecting surface; a million and a billion unknowns"),
 )

@@ -33,6 +33,7 @@ _FIRST_TOL = 1e-3
 # The second eigenvalue of every unfolding over its first, below which rank one is tried.
 _RANK_ONE = 0.5
 _ANNEALING = 8
+_INTERPOLATED = 1e-8  # of the mean square: the noise that is left where all columns fit the data
 _SPREAD = 2.0  # of the logarithms of random starts
 
 
@@ -127,23 +128,12 @@ def dense_candidate(
     """Return the candidate that one method finds from all columns."""
     history = History(callback=asked.callback)
     estimate = asked.noise_var is None
-    state = State(in_widest(model), start.gammas, start.noise, asked.couplings)
-    history.evidence.append(state.evidence)
-    columns = [_HOST.arange(n) for n in model.widths]
-    tol = max(_FIRST_TOL, asked.tol) if asked.by_evidence else asked.tol
-    left = asked.max_iter
-    while True:
-        done = climb(
-            state, RULES[_rule(method, asked)], history, estimate_noise=estimate,
-            max_iter=max(left, 1), tol=tol, thresholds=asked.thresholds,
-            pause=None if asked.couplings is not None else _compressible,
-        )  # fmt: skip
-        left = asked.max_iter - history.cycles
-        if done is not None or left <= 0:
-            break
-        state, columns = _compressed(model, state, columns)
+    state, columns, done = _from_all(model, asked, method, start, history, estimate)
     if not asked.by_evidence:
-        return _of_state(model, state, columns, method, price, history, None, bool(done))
+        return _of_state(model, state, columns, method, price, history, None, done)
+    if estimate and state.noise < _INTERPOLATED * model.energy / model.total:
+        # All columns together fit anything: what the noise may be is asked of fewer.
+        state, columns, done = _from_all(model, asked, method, start, history, False)
     begin = Start(_spread(state, columns, model), state.noise)
     inside = [_HOST.flatnonzero(g > 0) for g in begin.gammas]
     rule = RULES[method if method in ("mm", "jacobi", "ecm") else "mm"]
@@ -152,6 +142,26 @@ def dense_candidate(
         max_iter=asked.max_iter, tol=asked.tol, couplings=asked.couplings,
     )  # fmt: skip
     return _of_state(model, found.state, found.columns, method, price, history, found)
+
+
+def _from_all(
+    model: Model, asked: Request, method: str, start: Start, history: History, estimate: bool
+) -> tuple[State, list[Array], bool]:
+    """Climb from a start on all columns; return where it ends, on which columns, and if at rest."""
+    state = State(in_widest(model), start.gammas, start.noise, asked.couplings)
+    history.change(state)
+    columns = [_HOST.arange(n) for n in model.widths]
+    tol = max(_FIRST_TOL, asked.tol) if asked.by_evidence else asked.tol
+    last = history.cycles + asked.max_iter
+    while True:
+        done = climb(
+            state, RULES[_rule(method, asked)], history, estimate_noise=estimate,
+            max_iter=last - history.cycles, tol=tol, thresholds=asked.thresholds,
+            pause=None if asked.couplings is not None else _compressible,
+        )  # fmt: skip
+        if done is not None or history.cycles >= last:
+            return state, columns, bool(done)
+        state, columns = _compressed(model, state, columns)
 
 
 def _rule(method: str, asked: Request) -> str:
@@ -231,6 +241,8 @@ def _of_state(
         full.append(gamma)
     gain = math.nan if found is None else found.gain
     converged = converged if found is None else found.converged
+    if any(not bool((v > 0).any()) for v in variances):
+        return Candidate(method, full, state.noise, None, history, converged, 0.0, gain, -math.inf)
     return Candidate(
         method, full, state.noise, of_state(_tight(state)), history, converged, kkt_residual(state),
         gain, penalised(state, price),

@@ -121,7 +121,9 @@ def climb(
     for count in range(max_iter):
         before, noise_before = list(state.gammas), state.noise
         if rule.published is not None:
-            paper_cycle(state, rule.published, estimate_noise=estimate_noise)
+            paper_cycle(
+                state, rule.published, estimate_noise=estimate_noise, squares=state.model.squares
+            )
         elif rule.simultaneous:
             longer = _simultaneous(state, rule, longer)
         else:
@@ -129,6 +131,9 @@ def climb(
                 _one_mode(state, i, rule)
         if estimate_noise and rule.published is None:
             _noise(state, rule)
+        if any(not bool((g > 0).any()) for g in state.gammas):
+            history.cycle(state)
+            return True
         state.balance()
         if count % _REFRESH == _REFRESH - 1:
             state.refresh()
@@ -147,8 +152,8 @@ def relative_change(
 ) -> float:
     """Return a bound on the relative change of ``gamma_1 kron ... kron gamma_I`` and the noise.
 
-    The 2-norm of the change over that of the product is at most the sum over the modes of the
-    changes in direction and that of the scale.
+    The 2-norm of the change, over the larger of those of the products before and after, is at most
+    the sum over the modes of the changes in direction and that of the scale.
     """
     total, scale = 0.0, 0.0
     for old, new in zip(before, after, strict=True):
@@ -175,8 +180,7 @@ def _one_mode(state: State, i: int, rule: Rule) -> None:
     a, b = state.marginals(i)
     gamma = state.gammas[i]
     if rule.em:
-        others = math.prod(int(_HOST.sum(g > 0)) for k, g in enumerate(state.gammas) if k != i)
-        state.set_mode(i, gamma * _HOST.maximum(1 + gamma * (a - b) / others, 0.0))
+        state.set_mode(i, gamma * _HOST.maximum(1 + gamma * (a - b) / _shared(state, i), 0.0))
         return
     ratio = quotient(a, b)
     if rule.accelerated:
@@ -187,6 +191,14 @@ def _one_mode(state: State, i: int, rule: Rule) -> None:
             return
         state.restore(kept)
     state.set_mode(i, gamma * _HOST.sqrt(ratio))
+
+
+def _shared(state: State, i: int) -> Any:
+    """Return the number of entries that each hyperparameter of mode i is the variance of."""
+    modes = range(state.model.modes)
+    others = math.prod(int(_HOST.sum(state.variances(k) > 0)) for k in modes if k != i)
+    C = state.couplings[i]
+    return others if C is None else others * _HOST.maximum(_HOST.sum(C > 0, axis=0), 1)
 
 
 def _simultaneous(state: State, rule: Rule, longer: float) -> float:
@@ -226,11 +238,17 @@ def _noise(state: State, rule: Rule) -> None:
 
 
 def prune(state: State, thresholds: Sequence[float] | None = None) -> bool:
-    """Set to zero what is below a share of the largest of its mode; tell whether anything was."""
+    """Set to zero what is below a share of the largest of its mode; tell whether anything was.
+
+    Shares that were asked for are those of the caller's columns, rounding is that of unit ones.
+    """
     found = False
     for i, gamma in enumerate(state.gammas):
-        threshold = _DEAD if thresholds is None else max(thresholds[i], _DEAD)
-        low = (gamma > 0) & (gamma < threshold * _HOST.max(gamma))
+        low = (gamma > 0) & (gamma < _DEAD * _HOST.max(gamma))
+        if thresholds is not None and thresholds[i] > 0:
+            squares = None if state.couplings[i] is not None else state.model.squares
+            theirs = gamma if squares is None else gamma / squares[i]
+            low |= (gamma > 0) & (theirs < thresholds[i] * _HOST.max(theirs))
         if bool(_HOST.any(low)):
             state.set_mode(i, _HOST.where(low, 0.0, gamma))
             found = True

@@ -20,6 +20,7 @@ from linalgkit._core.array import (
     Device,
     Namespace,
     asarray,
+    eps,
     is_complex,
     is_on_host,
     numpy_namespace,
@@ -27,11 +28,12 @@ from linalgkit._core.array import (
     widest_dtype,
 )
 from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
-from linalgkit.bayes._modes import KroneckerData, mode_products, unit_columns
+from linalgkit.bayes._modes import KroneckerData, UnitColumns, mode_products, unit_columns
 
 _HOST = numpy_namespace()
 #: The smallest noise variance that is told from none, over the mean square of the data.
 NOISE_FLOOR = 1e-14
+_SINGLE = 1e-12  # roundoffs above this are those of single precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,9 @@ class Model:
         Squared Frobenius norm of the whole data.
     xp, device : module, device
         Where `Y` lies.
+    squares : tuple of host array (n_i,), optional
+        Squared norms of the caller's columns, up to a factor a mode: the unit in which the paper's
+        rules compare hyperparameters.
     """
 
     factors: tuple[Array, ...] = field(repr=False)
@@ -64,6 +69,7 @@ class Model:
     energy: float
     xp: Namespace
     device: Device
+    squares: tuple[Array, ...] | None = field(repr=False, default=None)
 
     @property
     def modes(self) -> int:
@@ -158,9 +164,9 @@ def prepare(data: KroneckerData, snapshots: int | None = None) -> Prepared:
     `snapshots` is the number of those that `data.Y` stands for, if it holds fewer columns.
     """
     parts = [unit_columns(wide_host(H), _HOST) for H in data.factors]
-    Y, xp = data.Y, data.xp
+    Y, xp, where = data.Y, data.xp, data.device
     if is_on_host(Y):
-        Y, xp = to_numpy(Y), _HOST
+        Y, xp, where = to_numpy(Y), _HOST, "cpu"
     exponent = scale_exponent(max_abs(Y, xp))
     Y = ldexp(Y, -exponent, xp)
     model = Model(
@@ -171,10 +177,19 @@ def prepare(data: KroneckerData, snapshots: int | None = None) -> Prepared:
         0.0,
         norm_fro(Y, xp) ** 2,
         xp,
-        data.device,
+        where,
+        tuple(_squares(part) for part in parts),
     )
     exponents = tuple(_HOST.asarray(part.exponents, dtype=_HOST.int64) for part in parts)
     return Prepared(model, data, tuple(part.norms for part in parts), exponents, exponent)
+
+
+def _squares(part: UnitColumns) -> Array:
+    """Return squared norms over the largest power of four among them; one for zeros."""
+    exponents = _HOST.asarray(part.exponents)
+    largest = int(_HOST.max(_HOST.where(part.norms > 0, exponents, -(10**6))))
+    squares = _HOST.ldexp(part.norms**2, 2 * (exponents - largest))
+    return _HOST.where(squares > 0, squares, 1.0)
 
 
 def in_widest(model: Model) -> Model:
@@ -185,8 +200,8 @@ def in_widest(model: Model) -> Model:
 
 # ------------------------------------------------------------------------------ restriction
 
-# Above this share of the energy the difference of squares holds nine digits of the rest.
-_SAFE_SHARE = 1e-6
+# Above these shares of the energy the difference of squares holds half of the digits of the rest.
+_SAFE_SHARE, _SAFE_SHARE_SINGLE = 1e-6, 1e-2
 
 
 def restricted(model: Model, columns: Sequence[Array]) -> tuple[Model, tuple[Array, ...]]:
@@ -205,13 +220,21 @@ def restricted(model: Model, columns: Sequence[Array]) -> tuple[Model, tuple[Arr
     adjoints = [None if Q is None else model.tensor(_HOST.conj(Q.T)) for Q in bases]
     inside = wide_host(mode_products(model.Y, adjoints, model.xp))
     outside = model.energy - norm_fro(inside, _HOST) ** 2
-    if outside < _SAFE_SHARE * model.energy:
-        outside = _explicit_rest(model, inside, bases)
+    is_single = eps(model.xp, model.Y.dtype) > _SINGLE
+    share = _SAFE_SHARE_SINGLE if is_single else _SAFE_SHARE
+    if outside < share * model.energy:
+        outside = model.outside + _explicit_rest(model, inside, bases)
     small = Model(
         tuple(factors), inside, model.snapshots, model.count, max(outside, 0.0), model.energy,
-        _HOST, "cpu",
+        _HOST, "cpu", _subsets(model.squares, columns),
     )  # fmt: skip
     return small, tuple(bases)
+
+
+def _subsets(vectors: Sequence[Array] | None, columns: Sequence[Array]) -> tuple[Array, ...] | None:
+    if vectors is None:
+        return None
+    return tuple(v[c] for v, c in zip(vectors, columns, strict=True))
 
 
 def _explicit_rest(model: Model, inside: Array, bases: Sequence[Array | None]) -> float:

@@ -135,7 +135,7 @@ def mode_products(
     Those that shrink the tensor most come first, so that nothing larger than needed is formed.
     """
     wanted = [i for i, A in enumerate(matrices) if A is not None and i not in skip]
-    for axis in sorted(wanted, key=lambda i: matrices[i].shape[0] / matrices[i].shape[1]):  # type: ignore[union-attr]
+    for axis in sorted(wanted, key=lambda i: matrices[i].shape[0] / max(matrices[i].shape[1], 1)):  # type: ignore[union-attr]
         T = mode_product(T, matrices[axis], axis, xp)
     return T
 

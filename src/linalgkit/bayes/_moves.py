@@ -22,6 +22,7 @@ from linalgkit.bayes._state import State, abs2
 
 _HOST = numpy_namespace()
 _FIXED_POINT_STEPS = 15
+_STEPS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 _SHORT_CLIMB = 8
 _SHORT_TOL = 1e-3
 # A gain below this many nats is not worth a change.
@@ -60,7 +61,8 @@ class Price:
         kept = min(kept, n)
         if not self.by_size:
             return self.each * kept
-        supports = math.lgamma(n + 1) - math.lgamma(kept + 1) - math.lgamma(n - kept + 1)
+        k = min(kept, n // 2)  # beyond one half a larger support is no cheaper
+        supports = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
         return self.each * kept + supports
 
     def next(self, i: int, kept: int) -> float:
@@ -84,7 +86,7 @@ def counts(state: State) -> list[int]:
 
 def penalised(state: State, price: Price) -> float:
     """Return the evidence less the price of the support."""
-    return state.evidence - price.total(counts(state))
+    return float(state.evidence - price.total(counts(state)))
 
 
 # ------------------------------------------------------------------------- exact changes
@@ -154,7 +156,7 @@ def entry_gains(state: State, i: int) -> tuple[Array, Array]:
     if rising.shape[0] == 0:
         return gains, best
     found, slope = Slices(found.s[rising], found.q[rising]), slope[rising]
-    d = slope / _HOST.sum(found.s**2, axis=1)
+    d = _best_of_hills(state, found, slope / _HOST.sum(found.s**2, axis=1))
     for _ in range(_FIXED_POINT_STEPS):
         t = 1 + d[:, None] * found.s
         a, b = _HOST.sum(found.q / t**2, axis=1) / L, _HOST.sum(found.s / t, axis=1)
@@ -162,6 +164,12 @@ def entry_gains(state: State, i: int) -> tuple[Array, Array]:
     gains[out[rising]] = change_of_evidence(state, found, d)
     best[out[rising]] = d
     return gains, best
+
+
+def _best_of_hills(state: State, found: Slices, d: Array) -> Array:
+    """Return the best of some multiples of `d`: the gain can have more than one hill."""
+    values = _HOST.stack([change_of_evidence(state, found, d * step) for step in _STEPS])
+    return d * _HOST.asarray(_STEPS)[_HOST.argmax(values, axis=0)]
 
 
 # --------------------------------------------------------------------------------- refine
@@ -187,7 +195,8 @@ def best_move(state: State, price: Price) -> Move | None:
         if kept < state.model.widths[i]:
             gains, best = entry_gains(state, i)
             j = int(_HOST.argmax(gains))
-            moves.append(Move(i, j, float(best[j]), float(gains[j]) - price.next(i, kept)))
+            if gains[j] > 0:
+                moves.append(Move(i, j, float(best[j]), float(gains[j]) - price.next(i, kept)))
     moves = [move for move in moves if move.rise > _WORTH and math.isfinite(move.rise)]
     return max(moves, key=lambda move: move.rise) if moves else None
 
@@ -205,8 +214,8 @@ def refine(
     """Climb, and change the support until no single slice raises the penalised evidence.
 
     Slices leave only where the climb has come to rest, and come back by the same test. Returns
-    whether the last climb met `tol`. The penalised evidence rises at every change, so that no
-    support is seen twice.
+    whether the last climb met `tol`. The penalised evidence rises at every change that is decided
+    here, so that no support is seen twice.
     """
     climbing = functools.partial(climb, state, rule, history, estimate_noise=estimate_noise)
     climbing(max_iter=max_iter, tol=_SHORT_TOL)

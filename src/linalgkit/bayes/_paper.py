@@ -36,8 +36,9 @@ _MAX_SWEEPS = 500
 # 3. The floor of PC-KroSBL is a share of the norm of the mode's marginal, and is a part of the
 #    latent hyperparameters: each is raised by floor / (largest row sum of C), which adds the
 #    floor where a column has all its neighbours and a little less elsewhere.
-# 4. Columns are of unit norm (by `_model`). That changes nothing in AM-KroSBL and KSBL; SVD-KroSBL
-#    fits other numbers, and the rows of C and the least squares of PC-KroSBL have other weights.
+# 4. Columns are of unit norm (by `_model`) unless `paper_cycle` is told their norms. That changes
+#    nothing in AM-KroSBL and KSBL; SVD-KroSBL fits other numbers, and so does PC-KroSBL by least
+#    squares.
 # 5. Columns whose latent hyperparameter has been pruned do not come back.
 # 6. AM-KroSBL is tensor Sinkhorn scaling: log gamma minimises a convex function, so that
 #    the answer does not depend on the start, up to the split of the scale between the modes.
@@ -157,7 +158,12 @@ def coupled_m_step(
 
 
 def paper_cycle(
-    state: State, kind: str, *, estimate_noise: bool, inner_tol: float = INNER_TOLERANCE
+    state: State,
+    kind: str,
+    *,
+    estimate_noise: bool,
+    inner_tol: float = INNER_TOLERANCE,
+    squares: Sequence[Array] | None = None,
 ) -> None:
     """Take one iteration of expectation maximisation.
 
@@ -171,6 +177,8 @@ def paper_cycle(
         Whether the noise variance is updated, from the posterior before the step.
     inner_tol : float, default 1e-5
         Of the alternation.
+    squares : sequence of host array (n_i,), optional
+        Squared norms that the columns had: the step is then taken in their units.
     """
     Lam = second_moments(state)
     noise = _em_noise(state) if estimate_noise else state.noise
@@ -180,17 +188,47 @@ def paper_cycle(
         o if C is None else g > 0 for o, C, g in zip(on, state.couplings, state.gammas, strict=True)
     ]
     start = [g[k] for g, k in zip(state.gammas, kept, strict=True)]
-    if any(C is not None for C in state.couplings):
-        parts = [
-            None if C is None else C[o, :][:, k]
-            for o, C, k in zip(on, state.couplings, kept, strict=True)
-        ]
-        found = coupled_m_step(Lam, start, parts, tol=inner_tol)
-    elif kind == "svd":
-        found = svd_m_step(Lam)
-    else:
-        found, _ = exact_m_step(Lam, start, inner_tol, 1 if kind == "ksbl" else _MAX_SWEEPS)
+    parts = [
+        None if C is None else C[o, :][:, k]
+        for o, C, k in zip(on, state.couplings, kept, strict=True)
+    ]
+    found = _in_units(Lam, start, parts, kind, inner_tol, squares, on)
     state.set_all([_spread(new, k) for new, k in zip(found, kept, strict=True)], noise)
+
+
+def _in_units(
+    Lam: Array,
+    start: list[Array],
+    couplings: list[Array | None],
+    kind: str,
+    tol: float,
+    squares: Sequence[Array] | None,
+    on: Sequence[Array],
+) -> list[Array]:
+    """Take the maximisation step for columns of the given squared norms."""
+    if squares is None:
+        return _m_step(Lam, start, couplings, kind, tol)
+    sizes = [s[o] for s, o in zip(squares, on, strict=True)]
+    for i, s in enumerate(sizes):
+        Lam = Lam / s.reshape(-1, *([1] * (len(sizes) - 1 - i)))
+    units = [s if C is None else 1.0 for s, C in zip(sizes, couplings, strict=True)]
+    start = [g / u for g, u in zip(start, units, strict=True)]
+    couplings = [
+        None if C is None else C / s[:, None] for C, s in zip(couplings, sizes, strict=True)
+    ]
+    found = _m_step(Lam, start, couplings, kind, tol)
+    return [g * u for g, u in zip(found, units, strict=True)]
+
+
+def _m_step(
+    Lam: Array, start: list[Array], couplings: list[Array | None], kind: str, tol: float
+) -> list[Array]:
+    """Take the maximisation step of one kind."""
+    if any(C is not None for C in couplings):
+        return coupled_m_step(Lam, start, couplings, tol=tol)
+    if kind == "svd":
+        return svd_m_step(Lam)
+    return exact_m_step(Lam, start, tol, 1 if kind == "ksbl" else _MAX_SWEEPS)[0]
 
 
 def _spread(values: Array, kept: Array) -> Array:

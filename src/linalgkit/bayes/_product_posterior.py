@@ -65,6 +65,8 @@ def gauge_volume(found: RankOne, kappa: float) -> float:
     factors are only as wide as the data would make each alone. The ratio of the two volumes, in
     the Gaussian approximation, is what the lower bound misses.
     """
+    if any(m.shape[0] == 0 for m in found.means):
+        return 0.0
     data, prior = [], []
     for m, C, gamma in zip(found.means, found.covariances, found.gammas, strict=True):
         data.append(2 * kappa * float((m.conj() @ _HOST.linalg.solve(C, m)).real))

@@ -3,7 +3,7 @@
 The unfolding of mode i obeys ``Y_(i) = H_i X_(i) + noise`` with few rows of ``X_(i)`` not zero.
 Its signal lies in few directions of the rows, so that a small matrix stands for it::
 
-    supports = best_supports(H, R, noise, price)     # the cheapest first
+    supports = best_supports(H, R, noise, kappa, price_of)     # the cheapest first
 
 Paths start from every column and, where the problem is small, from every pair, which finds what
 one greedy path misses where columns resemble each other.
@@ -11,7 +11,8 @@ one greedy path misses where columns resemble each other.
 
 from __future__ import annotations
 
-import itertools
+import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,13 +20,14 @@ from linalgkit._core.array import Array, numpy_namespace
 from linalgkit.bayes._state import abs2
 
 _HOST = numpy_namespace()
-# Numbers that all paths may take together.
-_NUMBERS = 1_000_000
-_FEWEST_PATHS = 4
-# Steps without a better support on any path after which the paths end.
+# Numbers that all paths may take a step together, and the fewest paths; beyond this many columns
+# not all start one.
+_NUMBERS, _FEWEST_PATHS, _MANY = 50_000, 4, 200
 _PATIENCE = 4
 # A column whose rest is below this share of it depends on those chosen.
 _DEPENDENT = 1e-10
+# Supports that are returned.
+_MOST = 10
 
 
 class Support(NamedTuple):
@@ -36,26 +38,32 @@ class Support(NamedTuple):
 
 
 class _Paths(NamedTuple):
-    """Paths side by side: what is left of the data (B, m, r) and of each column's square (B, n).
+    """Paths side by side: inner products of all columns with what is left of the data, (p, n, r).
 
-    Orthonormal bases of the chosen columns (B, m, k), and their numbers (B, k).
+    With them what is left of the columns' squares, (p, n), and of the data's, (p,), and the inner
+    products of all columns with the orthonormal directions taken, (p, n) each.
     """
 
-    residuals: Array
-    sizes: Array
-    bases: Array
-    chosen: Array
+    inner: Array
+    left: Array
+    rest: Array
+    directions: tuple[Array, ...]
 
 
 # Chen, Billings, Luo, "Orthogonal least squares methods and their application to non-linear system
 # identification" (1989), for several right sides. Differs from it:
-# 1. All paths take one step together; each path's best support counts, not its last.
-# 2. First columns are given, not chosen.
-# 3. The price of a support ends a path, not a tolerance.
-# 4. Columns are not deflated: the residual is orthogonal to the bases already, and the squares of
-#    what is left of the columns are updated.
+# 1. Paths start from every column and, where those are few, every pair, and go on side by side.
+# 2. Only inner products are kept, of the residual and of the orthonormal directions with all
+#    columns: the columns themselves are not deflated.
+# 3. Supports of all lengths are compared, by what they leave and their price; a price, not a
+#    tolerance, ends the paths.
 def best_supports(
-    H: Array, R: Array, noise: float, kappa: float, price_of: Callable[[int], float]
+    H: Array,
+    R: Array,
+    noise: float,
+    kappa: float,
+    price_of: Callable[[int], float],
+    patience: int = _PATIENCE,
 ) -> list[Support]:
     """Return supports of ``R = H X`` by their penalised residual, the cheapest first.
 
@@ -69,76 +77,96 @@ def best_supports(
         Variance, and the weight of a squared modulus over it in the log-density.
     price_of : callable
         Nats for a support of k columns.
+    patience : int, optional
+        Steps without a cheaper support on any path after which the paths end.
 
     Returns
     -------
     list of Support
-        At least one unless `H` is zero.
+        The best of each path, at most ten; at least one unless `H` is zero.
     """
-    m, n = H.shape
-    firsts = _first_columns(H, R)
-    H = _HOST.astype(H, _HOST.result_type(H, R), copy=False)
-    R = _HOST.astype(R, H.dtype, copy=False)
-    count = len(firsts)
+    inner, squares = _HOST.conj(H.T) @ R, _HOST.sum(abs2(H), axis=0)
+    gram = _HOST.conj(H.T) @ H if H.shape[1] <= _MANY else None
+    firsts = _first_columns(squares, _HOST.sum(abs2(inner), axis=1), H.shape[0], R.shape[1])
+    count = firsts.shape[1]
     paths = _Paths(
-        _HOST.tile(R, (count, 1, 1)),
-        _HOST.tile(_HOST.sum(abs2(H), axis=0), (count, 1)),
-        _HOST.zeros((count, m, 0), dtype=H.dtype),
-        _HOST.zeros((count, 0), dtype=_HOST.int64),
+        _HOST.broadcast_to(inner, (count, *inner.shape)),
+        _HOST.broadcast_to(squares, (count, squares.shape[0])),
+        _HOST.full(count, float(_HOST.sum(abs2(R)))),
+        (),
     )
-    best: dict[tuple[int, ...], float] = {}
-    lowest, waited = _HOST.full(count, _HOST.inf), 0
-    for step in range(min(m, n)):
-        given = _HOST.asarray([f[step] if step < len(f) else -1 for f in firsts])
-        found = _step(H, paths, given)
-        if found is None:
+    chosen: list[Array] = []
+    costs: list[Array] = []
+    lowest, waited = math.inf, 0
+    for step in range(min(H.shape)):
+        given = firsts[step, :] if step < firsts.shape[0] else None
+        column = _next_columns(paths, given)
+        if column is None or waited == patience:
             break
-        paths = found
-        costs = kappa / noise * _HOST.sum(abs2(paths.residuals), axis=(1, 2)) + price_of(step + 1)
-        better = costs < lowest
-        waited = 0 if bool(_HOST.any(better)) else waited + 1
-        lowest = _HOST.where(better, costs, lowest)
-        for path in _HOST.flatnonzero(better):
-            columns = tuple(sorted(map(int, paths.chosen[path])))
-            best[columns] = min(float(costs[path]), best.get(columns, float("inf")))
-        if waited == _PATIENCE:
-            break
-    return sorted(Support(cost, columns) for columns, cost in best.items())
+        row = _HOST.conj(H.T[column, :]) @ H if gram is None else gram[column, :]
+        paths = _extended(paths, row, column)
+        chosen.append(column)
+        costs.append(kappa / noise * paths.rest + price_of(step + 1))
+        least = float(_HOST.min(costs[-1]))
+        lowest, waited = min(lowest, least), 0 if least < lowest else waited + 1
+    return _cheapest(costs, chosen)
 
 
-def _first_columns(H: Array, R: Array) -> list[tuple[int, ...]]:
-    """Return where the paths start: the best single columns, and all pairs where there are few."""
-    m, n = H.shape
-    scores = _HOST.sum(abs2(_HOST.conj(H.T) @ R), axis=1)
-    usable = [int(j) for j in _HOST.argsort(-scores, kind="stable") if abs2(H[:, j]).sum() > 0]
-    paths = max(_FEWEST_PATHS, _NUMBERS // (n * (m + R.shape[1])))
-    firsts: list[tuple[int, ...]] = [(j,) for j in usable[:paths]]
-    if len(usable) * (len(usable) - 1) // 2 <= paths and m > 1:
-        firsts += itertools.combinations(sorted(usable), 2)
-    return firsts
+def _first_columns(squares: Array, scores: Array, m: int, r: int) -> Array:
+    """Return the columns that paths start with, (1 or 2, paths); -1 where the best is taken."""
+    usable = _HOST.flatnonzero(squares > 0)
+    n = usable.shape[0]
+    if n > _MANY:
+        order = _HOST.argsort(-scores[usable], kind="stable")
+        usable = usable[order[: max(_FEWEST_PATHS, _NUMBERS // (n * r))]]
+    if n * n * n * r > 2 * _NUMBERS or n < 2 or m < 2:
+        return usable[None, :]
+    places = _alone_and_pairs(n)
+    return _HOST.where(places >= 0, usable[places], -1)
 
 
-def _step(H: Array, paths: _Paths, given: Array) -> _Paths | None:
-    """Take the given column, or the best one, on every path; None where nothing is left."""
-    residuals, sizes = paths.residuals, paths.sizes
-    which = _HOST.arange(residuals.shape[0])
-    usable = sizes > _DEPENDENT
+@functools.lru_cache(maxsize=16)
+def _alone_and_pairs(n: int) -> Array:
+    """Return each of n places followed by none, -1, and each pair of them, (2, n (n + 1) / 2)."""
+    alone = _HOST.stack([_HOST.arange(n), _HOST.full(n, -1)])
+    return _HOST.concat([alone, _HOST.stack(_HOST.triu_indices(n, 1))], axis=1)
+
+
+def _next_columns(paths: _Paths, given: Array | None) -> Array | None:
+    """Return the column that every path takes, the given or the best; None where none is left."""
+    usable = paths.left > _DEPENDENT
     if not bool(_HOST.any(usable)):
         return None
-    gains = _HOST.sum(abs2(_HOST.conj(H.T) @ residuals), axis=2)
-    scores = _HOST.where(usable, gains / _HOST.where(usable, sizes, 1.0), -1.0)
-    column = _HOST.where(given >= 0, given, _HOST.argmax(scores, axis=1))
-    q = H.T[column, :, None]
-    for _ in range(2):  # twice is enough for orthogonality to rounding
-        q = q - paths.bases @ (_HOST.conj(paths.bases.transpose(0, 2, 1)) @ q)
-    size = _HOST.sqrt(_HOST.sum(abs2(q), axis=1))
-    q = q / _HOST.where(size > 0, size, 1.0)[:, :, None]
-    row = _HOST.conj(q[:, :, 0])
-    taken = abs2(row @ H)
-    taken[which, column] = sizes[which, column]
-    return _Paths(
-        residuals - q @ (row[:, None, :] @ residuals),
-        sizes - taken,
-        _HOST.concat([paths.bases, q], axis=2),
-        _HOST.concat([paths.chosen, column[:, None]], axis=1),
-    )
+    gains = abs2(paths.inner).sum(axis=2)
+    scores = _HOST.where(usable, gains / _HOST.where(usable, paths.left, 1.0), -1.0)
+    best = _HOST.argmax(scores, axis=1)
+    return best if given is None else _HOST.where(given >= 0, given, best)
+
+
+def _extended(paths: _Paths, row: Array, column: Array) -> _Paths:
+    """Take one column more on every path; `row` holds its inner products with all columns."""
+    which = _HOST.arange(column.shape[0])
+    for u in paths.directions:
+        row = row - _HOST.conj(u[which, column])[:, None] * u
+    root = _HOST.sqrt(_HOST.maximum(paths.left[which, column], _DEPENDENT))[:, None]
+    u, share = row / root, paths.inner[which, column, :] / root
+    left = paths.left - abs2(u)
+    left[which, column] = 0.0
+    inner = paths.inner - _HOST.conj(u)[:, :, None] * share[:, None, :]
+    rest = paths.rest - abs2(share).sum(axis=1)
+    return _Paths(inner, left, rest, (*paths.directions, u))
+
+
+def _cheapest(costs: list[Array], chosen: list[Array]) -> list[Support]:
+    """Return the supports of least cost, of each path the best."""
+    if not costs:
+        return []
+    table, order = _HOST.stack(costs), _HOST.stack(chosen)
+    lengths, lowest = _HOST.argmin(table, axis=0), table.min(axis=0)
+    found: dict[tuple[int, ...], float] = {}
+    for path in _HOST.argsort(lowest, kind="stable"):
+        columns = tuple(sorted(set(order[: lengths[path] + 1, path].tolist())))
+        found.setdefault(columns, float(lowest[path]))
+        if len(found) == _MOST:
+            break
+    return [Support(cost, columns) for columns, cost in found.items()]

@@ -16,7 +16,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from linalgkit._core.array import Array, numpy_namespace
+from linalgkit._core.array import (
+    Array,
+    Device,
+    Namespace,
+    asarray,
+    numpy_namespace,
+    widest_dtype,
+)
 from linalgkit._core.scaling import norm_fro
 from linalgkit.bayes._model import Model, wide_host
 from linalgkit.bayes._modes import mode_product, mode_products
@@ -34,6 +41,8 @@ _SEARCHES = 2
 _SAFE_SHARE = 1e-6
 # Tensors up to this size go on on the host.
 _SMALL = 2**16
+# Tensors of single precision are converted in parts of this size.
+_SLAB = 2**19
 # A rise of the bound below this share of it is rounding.
 _ROUNDING = 1e-13
 _FIRST_NOISE = 0.1  # of the mean square, with one mode, where no rank shows it
@@ -87,8 +96,8 @@ class RankOne:
     converged: bool
 
 
-# He and Joseph, "Kronecker-structured sparse vector recovery with application to IRS-MIMO channel
-# estimation" (SPAWC): decompose, then solve mode by mode. Differs from it:
+# "dKroSBL", the companion method of He and Joseph (arXiv:2307.14719): decompose the data into an
+# outer product, then solve mode by mode. Differs from it:
 # 1. The decomposition is not kept: modes are solved in turn, each from the data times the others'
 #    posterior means, in the noise that their second moments leave (mean field).
 # 2. Variances maximise the evidence of a mode exactly, and supports pay a price.
@@ -126,8 +135,9 @@ def rank_one(
 
     Notes
     -----
-    Storage: about half a copy of the data at worst, ``prod_{i <= I/2} m_i`` numbers, and one
-    mode's problem. A sweep reads the data twice.
+    Storage: the data over the length of their first or last axis, whichever is shorter (four MiB
+    more in single precision), and one mode's problem. A sweep reads the data twice, and once more
+    a step where all but 1e-6 of their energy is explained.
 
     References
     ----------
@@ -421,15 +431,30 @@ def contracted(model: Model, Y: Array, vectors: Sequence[Array], axes: Iterable[
 def _times(model: Model, T: Array, vectors: Sequence[Array], axes: Iterable[int]) -> Array:
     """Multiply along axes by the conjugates of vectors; what is small goes on on the host."""
     on_host = model.on_host or isinstance(T, _HOST.ndarray)
+    xp, place = (_HOST, "cpu") if on_host else (model.xp, model.device)
     for axis in axes:
         row = _HOST.conj(vectors[axis])[None, :]
-        if on_host:
-            T = mode_product(T, row, axis, _HOST)
-            continue
-        T = mode_product(T, model.tensor(row), axis, model.xp)
-        if math.prod(T.shape) <= _SMALL:
-            T, on_host = wide_host(T), True
+        T = _product(T, row, axis, xp, place)
+        if xp is not _HOST and math.prod(T.shape) <= _SMALL:
+            T, xp, place = wide_host(T), _HOST, "cpu"
     return T
+
+
+def _product(T: Array, row: Array, axis: int, xp: Namespace, place: Device) -> Array:
+    """Multiply along an axis in the widest dtype, a narrow tensor by slabs of its first axis."""
+    wide = widest_dtype(xp, place, T.dtype)
+    if xp is not _HOST:
+        row = asarray(row, xp=xp, device=place, dtype=wide, copy=False)
+    if T.dtype == wide:
+        return mode_product(T, row, axis, xp)
+    rows = int(T.shape[0])
+    step = max(1, rows * _SLAB // math.prod(T.shape))
+    parts = []
+    for start in range(0, rows, step):
+        stop = min(start + step, rows)
+        part = row[:, start:stop] if axis == 0 else row
+        parts.append(mode_product(xp.astype(T[start:stop, ...], wide), part, axis, xp))
+    return sum(parts[1:], parts[0]) if axis == 0 else xp.concat(parts, axis=0)
 
 
 def _unit(vector: Array, otherwise: Array) -> Array:

@@ -75,16 +75,16 @@ def request(
     """Return the checked arguments."""
     method = check_choice("method", method, METHODS)
     couplings = _couplings(coupling, prepared)
-    if couplings is not None and method in ("svd", "ecm", "ksbl"):
+    if couplings is not None and method in ("svd", "ksbl"):
         raise ValueError(
-            f"method must be 'auto', 'mm', 'jacobi' or 'am' with a coupling, got {method!r}. Leave "
+            f"method must be 'auto', 'mm', 'jacobi', 'ecm' or 'am' with a coupling, got {method!r}. Leave "
             "the coupling away, or take one of these."
         )
     if noise_var is not None:
         noise_var = check_float(
             "noise_var", noise_var, 0.0, low_open=True, way_out="None estimates it."
         )
-        noise_var = max(ldexp_float(noise_var, -2 * prepared.exponent), 1e-290)
+        noise_var = min(max(ldexp_float(noise_var, -2 * prepared.exponent), 1e-290), 1e290)
     restarts = check_int("restarts", restarts, 0)
     if callback is not None and not callable(callback):
         raise TypeError(

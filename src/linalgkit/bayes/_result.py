@@ -270,7 +270,7 @@ class KronSBLResult:
         ]
         core = wide_host(self.coef)
         trailing = core.shape[len(self.widths) :]
-        mean = mode_products(core.reshape(*self.shape, -1), matrices, _HOST)
+        mean = mode_products(core.reshape(*self.shape, math.prod(trailing)), matrices, _HOST)
         sizes = checked.sizes
         mean = mean.reshape(*sizes, *trailing)
         if self._posterior is None:

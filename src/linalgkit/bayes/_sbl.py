@@ -72,7 +72,7 @@ def kron_sbl(
     coupling : float, array (N_i, N_i), or sequence of these and None, optional
         Pattern coupling for supports in blocks: the variances of mode i are ``C_i`` times the
         hyperparameters, for a matrix that is not negative; a number b stands for the tridiagonal
-        matrix of 1 and b. For "auto" (then "mm"), "mm", "jacobi" and "am".
+        matrix of 1 and b. For all methods but "svd" and "ksbl"; "auto" is "mm" then.
     gamma0 : float or list of array (N_i,), optional
         Hyperparameters to start from, in the squared unit of `x` for their product; zeros stay out
         unless the evidence asks for them. With "auto", "mm" starts from them.

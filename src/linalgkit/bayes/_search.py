@@ -92,10 +92,11 @@ def noise_guess(model: Model, grams: Sequence[Array]) -> float:
     guesses = [(0.0, 0.1 * model.energy / model.total)]
     for G in grams:
         columns = model.total / G.shape[0]
-        values = _HOST.linalg.eigvalsh(G) / columns
+        values = _HOST.maximum(_HOST.linalg.eigvalsh(G) / columns, 0.0)
+        rounding = 1e-15 * float(values[-1])
         noise = float(values[G.shape[0] // 4])
         for _ in range(_NOISE_STEPS):
-            below = values[values <= noise * _edge(G.shape[0], columns)]
+            below = values[values <= max(noise, rounding) * _edge(G.shape[0], columns)]
             noise = float(_HOST.mean(below))
         if columns > 2 * G.shape[0] and 2 * below.shape[0] > G.shape[0]:
             guesses.append((columns / G.shape[0], noise))
@@ -177,7 +178,7 @@ def search(
     small, bases = restricted(model, columns)
     begin = start_on(small, noise_var) if start is None else _picked(start, columns)
     state = State(small, begin.gammas, begin.noise, _pick_couplings(couplings, columns))
-    history.evidence.append(state.evidence)
+    history.change(state)
     converged, gain = False, 0.0
     for _ in range(_ROUNDS):
         converged = refine(
@@ -265,7 +266,11 @@ def _one_mode_whole(model: Model, state: State, view: Array, i: int, columns: Ar
     gammas[i][columns] = state.gammas[i]
     inside = norm_fro(view, _HOST) ** 2
     part = replace(
-        state.model, factors=tuple(factors), Y=view, outside=max(model.energy - inside, 0.0)
+        state.model,
+        factors=tuple(factors),
+        Y=view,
+        outside=max(model.energy - inside, 0.0),
+        squares=None,
     )
     return State(part, gammas, state.noise)
 

@@ -17,14 +17,16 @@ from typing import NamedTuple
 from scipy.linalg import lapack
 
 from linalgkit._core.array import Array, numpy_namespace
+from linalgkit.bayes._pursuit import best_supports
 from linalgkit.bayes._state import abs2
 
 _HOST = numpy_namespace()
 # Supports of the pursuit that are refined.
 _STARTS = 3
 _CLIMB = 60
-# Climbs end where a step raises the evidence by less than this many nats, or share of it.
-_STILL, _ROUNDING = 1e-7, 1e-14
+# Climbs end where a step raises the evidence by less than this many nats, or share of it; between
+# moves sooner.
+_STILL, _NEARLY_STILL, _ROUNDING = 1e-7, 1e-2, 1e-14
 # A change is made if it raises the penalised evidence by this many nats.
 _WORTH = 1e-6
 _MAX_MOVES = 500
@@ -32,11 +34,8 @@ _MAX_MOVES = 500
 _DEPENDENT = 1e-12
 # Variances of a start are at least this share of the largest.
 _LEAST_SHARE = 1e-3
-# Numbers that all paths of the pursuit may take a step. With many columns not all start a path.
-_NUMBERS, _MANY, _FEWEST = 50_000, 200, 4
-# Steps without a cheaper support after which the paths end.
-_PATIENCE = 3
-_USABLE = 1e-10
+# Steps without a cheaper support after which the paths of the pursuit end.
+_PATIENCE = 2
 # Of a re-estimation: the longest step, the least share of a column that the data decide about, and
 # the least variance.
 _LONGEST, _UNSEEN, _TINY = 1e3, 1e-14, 1e-200
@@ -165,7 +164,7 @@ def solve_single(
         point = _refined(problem, _at(problem, problem.columns(support), gamma), seen)
         if best is None or _score(problem, point) > _score(problem, best):
             best = point
-    return _answer(problem, best)
+    return _answer(problem, None if best is None else _climbed(problem, best, _STILL))
 
 
 def _problem(
@@ -191,109 +190,14 @@ def _starts(problem: _Problem, gamma0: Array | None, search: bool) -> Iterator[t
         yield support, gamma0[support]
     if not search:
         return
-    for columns in _pursued(problem):
-        support = _HOST.asarray(columns, dtype=_HOST.int64)
+    R = problem.a[:, None]
+    found = best_supports(problem.H, R, problem.noise, problem.kappa, problem.price_of, _PATIENCE)
+    for item in found[:_STARTS]:
+        support = _HOST.asarray(item.columns, dtype=_HOST.int64)
         x = _HOST.linalg.lstsq(problem.H[:, support], problem.a, rcond=None)[0]
         sizes = abs2(x)
         if (largest := float(_HOST.max(sizes))) > 0:
             yield support, _HOST.maximum(sizes, _LEAST_SHARE * largest)
-
-
-# Chen, Billings, Luo, "Orthogonal least squares methods and their application to non-linear system
-# identification" (1989). Differs from it:
-# 1. Paths start from every column and, where those are few, every pair, and go on side by side.
-# 2. Only inner products are kept, of the residual and of the orthonormal directions with all
-#    columns: the columns themselves are not deflated.
-# 3. Supports of all lengths are compared, by what they leave and their price.
-def _pursued(problem: _Problem) -> list[tuple[int, ...]]:
-    """Return the cheapest supports of many greedy paths."""
-    firsts = _first_columns(problem)
-    gram = problem.adjoint @ problem.H
-    paths = _Paths(
-        _HOST.tile(problem.adjoint @ problem.a, (firsts.shape[1], 1)),
-        _HOST.tile(gram.diagonal().real, (firsts.shape[1], 1)),
-        _HOST.full(firsts.shape[1], float(abs2(problem.a).sum())),
-        (),
-    )
-    chosen: list[Array] = []
-    costs: list[Array] = []
-    lowest, waited = math.inf, 0
-    for step in range(min(problem.H.shape)):
-        given = firsts[step, :] if step < firsts.shape[0] else None
-        column = _next_columns(paths, given)
-        if column is None or waited == _PATIENCE:
-            break
-        paths = _extended(paths, gram, column)
-        chosen.append(column)
-        costs.append(problem.kappa / problem.noise * paths.rest + problem.price_of(step + 1))
-        least = float(_HOST.min(costs[-1]))
-        lowest, waited = min(lowest, least), 0 if least < lowest else waited + 1
-    return _cheapest(costs, chosen)
-
-
-class _Paths(NamedTuple):
-    """Paths side by side: inner products, (p, n), of all columns with what is left of the data.
-
-    With them what is left of the columns' squares, (p, n), and of the data's, (p,), and the inner
-    products of the orthonormal directions taken, (p, n) each.
-    """
-
-    inner: Array
-    left: Array
-    rest: Array
-    directions: tuple[Array, ...]
-
-
-def _next_columns(paths: _Paths, given: Array | None) -> Array | None:
-    """Return the column that every path takes, the given or the best; None where none is left."""
-    usable = paths.left > _USABLE
-    if not bool(_HOST.any(usable)):
-        return None
-    scores = _HOST.where(usable, abs2(paths.inner) / _HOST.where(usable, paths.left, 1.0), -1.0)
-    best = _HOST.argmax(scores, axis=1)
-    return best if given is None else _HOST.where(given >= 0, given, best)
-
-
-def _extended(paths: _Paths, gram: Array, column: Array) -> _Paths:
-    """Take one column more on every path."""
-    which = _HOST.arange(column.shape[0])
-    row = gram[column, :]
-    for u in paths.directions:
-        row = row - _HOST.conj(u[which, column])[:, None] * u
-    root = _HOST.sqrt(_HOST.maximum(paths.left[which, column], _USABLE))
-    u, share = row / root[:, None], paths.inner[which, column] / root
-    left = paths.left - abs2(u)
-    left[which, column] = 0.0
-    inner = paths.inner - _HOST.conj(u) * share[:, None]
-    return _Paths(inner, left, paths.rest - abs2(share), (*paths.directions, u))
-
-
-def _first_columns(problem: _Problem) -> Array:
-    """Return the columns that paths start with, (1 or 2, paths); -1 where the best is taken."""
-    usable = _HOST.flatnonzero(problem.squares > 0)
-    n = usable.shape[0]
-    if n > _MANY:
-        scores = abs2(problem.projected[usable])
-        usable = usable[_HOST.argsort(-scores, kind="stable")[: max(_FEWEST, _NUMBERS // n)]]
-    if n * n * n > 2 * _NUMBERS or n < 2 or problem.H.shape[0] < 2:
-        return usable[None, :]
-    one, two = _HOST.triu_indices(n, 1)
-    alone = _HOST.stack([usable, _HOST.full(n, -1)])
-    return _HOST.concat([alone, _HOST.stack([usable[one], usable[two]])], axis=1)
-
-
-def _cheapest(costs: list[Array], chosen: list[Array]) -> list[tuple[int, ...]]:
-    """Return the supports of least cost, of each path the best."""
-    if not costs:
-        return []
-    table, order = _HOST.stack(costs), _HOST.stack(chosen)
-    lengths = _HOST.argmin(table, axis=0)
-    found: dict[tuple[int, ...], None] = {}
-    for path in _HOST.argsort(table.min(axis=0), kind="stable"):
-        found[tuple(sorted(set(order[: lengths[path] + 1, path].tolist())))] = None
-        if len(found) == _STARTS:
-            break
-    return list(found)
 
 
 # ---------------------------------------------------------------------------------- points
@@ -366,7 +270,7 @@ def _refined(problem: _Problem, point: _Point, seen: set[tuple[int, ...]]) -> _P
         if name in seen:
             break
         seen.add(name)
-        point = _climbed(problem, point)
+        point = _climbed(problem, point, _NEARLY_STILL)
         moved = _best_move(problem, point)
         if moved is None:
             break
@@ -379,7 +283,7 @@ def _refined(problem: _Problem, point: _Point, seen: set[tuple[int, ...]]) -> _P
 #    its square root, which maximises a tangent bound and cannot.
 # 2. Moves are of the support alone, are priced, and exchange columns too.
 # 3. The posterior is factored anew at every point: k is small.
-def _climbed(problem: _Problem, point: _Point) -> _Point:
+def _climbed(problem: _Problem, point: _Point, still: float) -> _Point:
     """Re-estimate the variances on the support until the evidence stands still."""
     for _ in range(_CLIMB):
         gamma = point.gamma
@@ -394,7 +298,7 @@ def _climbed(problem: _Problem, point: _Point) -> _Point:
         if not rise > 0:
             break
         point = better
-        if rise < _STILL + _ROUNDING * abs(point.evidence):
+        if rise < still + _ROUNDING * abs(point.evidence):
             break
     return point
 

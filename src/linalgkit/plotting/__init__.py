@@ -12,6 +12,7 @@ from linalgkit.plotting._filter import FilterDisplay
 from linalgkit.plotting._patches import EigenPatchesDisplay
 from linalgkit.plotting._points import DesignDisplay
 from linalgkit.plotting._spectrum import SpectrumDisplay
+from linalgkit.plotting._support import SupportDisplay
 
 __all__ = [
     "CoefficientsDisplay",
@@ -19,4 +20,5 @@ __all__ = [
     "EigenPatchesDisplay",
     "FilterDisplay",
     "SpectrumDisplay",
+    "SupportDisplay",
 ]
