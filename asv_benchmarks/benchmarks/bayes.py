@@ -139,15 +139,13 @@ class WholeSolve(_base.Comparison):
 
     Both are told the noise. The rival is EM by one Cholesky decomposition a step of the M x M
     covariance of the data, M x N products included, until fewer than M columns are left, then of
-    that order. It stops by its own rule, or after `steps`.
+    that order. At its own pruning (1e-3) it may lose small entries and stay above our error;
+    milder pruning takes longer and ends, measured here, with a larger error.
     """
 
-    param_names = ("steps",)
-    params = ((150, 40),)
     repeats = {"method": 15, "rival": 1}
 
-    def prepare(self, steps: int) -> None:
-        self.steps = steps
+    def prepare(self) -> None:
         self.problem = kronecker_sparse(*_PAPER, snr_db=25.0, rng=0)
         self.dictionary = reduce(np.kron, self.problem.factors)
 
@@ -157,16 +155,14 @@ class WholeSolve(_base.Comparison):
 
     def peer(self) -> Any:
         problem = self.problem
-        return dense_sbl(
-            self.dictionary, problem.y.ravel(), noise_var=problem.noise_var, max_iter=self.steps
-        )
+        return dense_sbl(self.dictionary, problem.y.ravel(), noise_var=problem.noise_var)
 
     def error(self, answer: Any) -> float:
         """Return the squared error over that of least squares on the true support."""
         found = self.problem.nmse(answer.coef, answer.support)
         return found / self.problem.nmse(self.problem.oracle())
 
-    def track_error_ratio_to_peer(self, steps: int) -> float:
+    def track_error_ratio_to_peer(self) -> float:
         """Return the squared error over that of the rival."""
         shape = tuple(H.shape[1] for H in self.problem.factors)
         rival, dense = self.peer(), np.zeros(int(np.prod(shape)))
@@ -313,7 +309,11 @@ def generic_draws(snr_db: float, draws: int) -> np.ndarray:
 
 
 class GenericCore(Draws):
-    """Independent coefficients, neither their number nor the noise told (15^3 from 8 12 15)."""
+    """Independent coefficients, neither their number nor the noise told (15^3 from 8 12 15).
+
+    The draws are the same at every ratio but for the scale of the noise: the four figures are no
+    independent confirmations of one another.
+    """
 
     params = ((15, 20, 25, 30),)
 
@@ -327,7 +327,7 @@ class GenericCore(Draws):
 
     def track_support(self, snr_db: float) -> float:
         """Return one less the mean support rate."""
-        return 1.0 - float(self.draws()[:, 1].mean())
+        return float((1.0 - self.draws()[:, 1]).mean())
 
     def track_seconds(self, snr_db: float) -> float:
         return float(np.median(self.draws()[:, 2]))
@@ -395,7 +395,11 @@ def channel_draws(snr_db: float, name: str, draws: int) -> np.ndarray:
 
 
 class Channels(Draws):
-    """Radio channels over a reflecting surface, each with its own pilots, the noise told to all."""
+    """Radio channels over a reflecting surface, each with its own pilots, the noise told to all.
+
+    In draw 17 the pilots make two of the user's angles parallel: nobody can tell them apart, and
+    it stays in the means, which it dominates at high ratios.
+    """
 
     params = ((4, 8, 12, 16, 20),)
     methods = ("kron_sbl", "am", "svd", "pc-0.8", "pc-0.5")

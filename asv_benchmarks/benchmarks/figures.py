@@ -390,14 +390,14 @@ BAYES = (
         f"time, kron_sbl, {_PAPER}, against classical SBL, dense",
         "bayes.WholeSolve.track_ratio_to_peer",
         1 / 300,
-        (150,),
+        (),
         times_faster=True,
     ),
     Figure(
         f"squared error, kron_sbl, {_PAPER}, over that of classical SBL, dense",
         "bayes.WholeSolve.track_error_ratio_to_peer",
         1.0,
-        (150,),
+        (),
     ),
     *(
         Figure(

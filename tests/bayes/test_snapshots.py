@@ -212,9 +212,7 @@ def test_states_come_back(xp: Backend, rng: Any, few: None) -> None:
     back = SnapshotStream.from_state(stream.to_state(), xp=xp.xp, device=xp.device)
     assert (back.flat, back.has_snapshots, back.dtype) == (True, True, stream.dtype)
     assert back.buffer.snapshots == L
-    assert np.array_equal(
-        xp.to_numpy(back.buffer.columns()), xp.to_numpy(stream.buffer.columns())
-    )
+    assert np.array_equal(xp.to_numpy(back.buffer.columns()), xp.to_numpy(stream.buffer.columns()))
     for a, b in zip(back.factors, stream.factors, strict=True):
         assert np.array_equal(xp.to_numpy(a), xp.to_numpy(b))
     assert all(same_option(back.options[name], stream.options[name]) for name in OPTIONS)
@@ -228,9 +226,7 @@ def test_streams_are_pickled(xp: Backend, rng: Any) -> None:
     back = pickle.loads(pickle.dumps(stream))
     assert back.xp is stream.xp
     assert back.device == stream.device
-    assert np.array_equal(
-        xp.to_numpy(back.buffer.columns()), xp.to_numpy(stream.buffer.columns())
-    )
+    assert np.array_equal(xp.to_numpy(back.buffer.columns()), xp.to_numpy(stream.buffer.columns()))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ each mode. Nothing of the size of `x` is formed::
 """
 
 from linalgkit.bayes import theory
+from linalgkit.bayes._estimator import KronSBL
 from linalgkit.bayes._omp import KronOMPResult, kron_omp
 from linalgkit.bayes._operator import KroneckerOperator
 from linalgkit.bayes._result import KronSBLResult
@@ -19,6 +20,7 @@ from linalgkit.bayes._sbl import kron_sbl, kron_sbl_rank_one
 
 __all__ = [
     "KronOMPResult",
+    "KronSBL",
     "KronSBLResult",
     "KroneckerOperator",
     "kron_omp",

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self
 
-from linalgkit._core.array import Array, Device, Namespace, asarray, numpy_namespace
+from linalgkit._core.array import Array, Device, Namespace
 from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import EstimatorMixin
 from linalgkit._core.random import as_generator, undone_on_error
-from linalgkit._core.scaling import ldexp, ldexp_float
 from linalgkit._core.state import State, Stateful
 from linalgkit._core.validation import check_bool, check_same_place, require_fitted
-from linalgkit.bayes._model import Prepared, prepare, restricted
+from linalgkit.bayes._model import prepare
 from linalgkit.bayes._modes import KroneckerData, kronecker_data, kronecker_factors
-from linalgkit.bayes._posterior import Posterior
+from linalgkit.bayes._other_data import log_density, posterior_mean
 from linalgkit.bayes._product_posterior import ProductPosterior
 from linalgkit.bayes._result import KronSBLResult, Units
-from linalgkit.bayes._sbl import _unit_shift, solve
+from linalgkit.bayes._sbl import solve
 from linalgkit.bayes._snapshots import (
     NOT_SAVED,
     SnapshotStream,
@@ -29,9 +27,7 @@ from linalgkit.bayes._snapshots import (
     options_to_state,
     same_option,
 )
-from linalgkit.bayes._state import State as Landscape
 
-_HOST = numpy_namespace()
 _SEEDS = 2**63
 
 
@@ -114,8 +110,9 @@ class KronSBL(EstimatorMixin, Stateful):
     under way wait for the next `fit`. A saved state holds no callback, and of `rng` an integer
     only.
 
-    Storage: the factors, ``M max(2 M, 1024)`` numbers at most for the snapshots, twice that while
-    a factor is found, and what :func:`kron_sbl` takes. A synchronisation a block for its check.
+    Storage: the factors, ``M max(2 M, 1024)`` numbers at most for the snapshots, up to five times
+    that while a factor is found, and what :func:`kron_sbl` takes. One synchronisation a block for
+    its check, and one for each factor of the Kronecker product that is passed again.
 
     References
     ----------
@@ -126,7 +123,7 @@ class KronSBL(EstimatorMixin, Stateful):
     --------
     >>> from linalgkit.bayes import KronSBL
     >>> from linalgkit.datasets import kronecker_sparse
-    >>> problem = kronecker_sparse((10, 12), (6, 8), (2, 3), snr_db=10.0, snapshots=8, rng=0)
+    >>> problem = kronecker_sparse((10, 12), (6, 8), (2, 3), snr_db=10.0, snapshots=8, rng=1)
     >>> model = KronSBL()
     >>> for start in range(0, 8, 2):
     ...     model = model.partial_fit(problem.factors, problem.y[..., start : start + 2])
@@ -370,7 +367,7 @@ class KronSBL(EstimatorMixin, Stateful):
         NotFittedError
             Before any data.
         TypeError
-            If the mean is not linear in the data (``method_ "rank_one"``), or for another library.
+            If the mean is not linear in the data (an answer of rank one), or for another library.
         ValueError
             For shapes that do not fit, NaN or infinity.
 
@@ -382,11 +379,11 @@ class KronSBL(EstimatorMixin, Stateful):
         if isinstance(answer._posterior, ProductPosterior):
             raise TypeError(
                 "transform needs a posterior mean that is linear in the data, which it is not for "
-                "the answer found, an unknown of rank one. Call fit with the snapshots, or take "
-                "another method than 'auto'."
+                "the answer found, an unknown of rank one. Call fit with the snapshots, or take a "
+                "method other than 'auto'."
             )
         prepared = prepare(self._taken(stream.factors, y))
-        core = _posterior_mean(prepared, answer)
+        core = posterior_mean(prepared, answer)
         core = core if prepared.data.has_snapshots else core[..., 0]
         return Units.of(prepared).kept(core)
 
@@ -423,14 +420,13 @@ class KronSBL(EstimatorMixin, Stateful):
             factors = stream.factors
         else:
             kronecker_factors(factors, widths=stream.widths)
-        return _log_density(prepare(self._taken(factors, y)), answer)
+        return log_density(prepare(self._taken(factors, y)), answer)
 
     # ------------------------------------------------------------------------------- helpers
 
     def _fitted(self) -> SnapshotStream:
-        stream = self.__dict__.get("_stream")
-        require_fitted(self, stream is not None)
-        assert stream is not None
+        require_fitted(self, "_stream" in self.__dict__)
+        stream: SnapshotStream = self._stream
         return stream
 
     def _options(self) -> dict[str, Any]:
@@ -499,53 +495,3 @@ def _check_same_options(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
                 f"{name} must agree for a merge, got {value!r} and {theirs[name]!r}. Start all "
                 "parts with the same options."
             )
-
-
-# ------------------------------------------------------------------------- other snapshots
-
-
-def _variances(prepared: Prepared, answer: KronSBLResult) -> tuple[list[Array], list[Array], float]:
-    """Return columns on the support, their prior variances and the noise, in working units.
-
-    The columns of `prepared` may be others than those that were solved with, which the prior
-    variances of their coefficients do not depend on.
-    """
-    posterior, units = answer._posterior, answer._units
-    columns = answer._columns()
-    if isinstance(posterior, Posterior):
-        variances, noise = [root**2 for root in posterior.roots], posterior.noise
-    else:
-        found = posterior.found  # type: ignore[union-attr]  # the only other kind
-        variances, noise = list(found.gammas), found.noise
-    for i, c in enumerate(columns):
-        mine = _HOST.ldexp(prepared.norms[i], prepared.exponents[i])[c]
-        variances[i] = variances[i] * (mine / units.column_norms(i, c)) ** 2
-    shift = 2 * (units.exponent - prepared.exponent)
-    variances[0] = _HOST.ldexp(variances[0], shift)
-    return columns, variances, ldexp_float(noise, shift)
-
-
-def _posterior_mean(prepared: Prepared, answer: KronSBLResult) -> Array:
-    """Return the posterior mean on the support given other data, (K_1, ..., K_I, l) on the host."""
-    if answer._posterior is None:
-        return _HOST.zeros((*answer.shape, prepared.data.snapshots))
-    columns, variances, noise = _variances(prepared, answer)
-    small, _ = restricted(prepared.model, columns)
-    core = Posterior.of(small, variances, noise).mean()
-    for i, norm in enumerate(answer._norms()):
-        core = core / norm.reshape((-1,) + (1,) * (core.ndim - i - 1))
-    return ldexp(core, prepared.exponent, _HOST)
-
-
-def _log_density(prepared: Prepared, answer: KronSBLResult) -> float:
-    """Return the log-density of other data, in nats."""
-    model = prepared.model
-    shift = _unit_shift(model, prepared.exponent)
-    if answer._posterior is not None:
-        columns, variances, noise = _variances(prepared, answer)
-        small, _ = restricted(model, columns)
-        return Landscape(small, variances, noise).evidence + shift
-    noise = ldexp_float(answer.noise_var, -2 * prepared.exponent)
-    if noise > 0:
-        return model.log_evidence_of_noise(noise) + shift
-    return math.inf if model.energy == 0 else -math.inf

@@ -140,6 +140,13 @@ def mode_products(
     return T
 
 
+def divided_along(T: Array, vectors: Sequence[Array]) -> Array:
+    """Return a host tensor divided by one vector along each of its first axes."""
+    for i, v in enumerate(vectors):
+        T = T / v.reshape((-1,) + (1,) * (T.ndim - i - 1))
+    return T
+
+
 # --------------------------------------------------------------------------- Gram matrices
 
 

@@ -37,13 +37,13 @@ _MANY, _HARDLY = 6, 0.2
 
 
 class Price:
-    """The nats that a support must raise the evidence by.
+    """The nats that a slice must raise the evidence by.
 
     Parameters
     ----------
     penalty : "bic" or float
-        "bic": ``1/2 log(n)`` for each slice, n the real numbers of the data, and the logarithm of
-        the number of supports of that size. A float: so many nats a slice.
+        "bic": ``1/2 log(n) + log(N_i)``, n the real numbers of the data and N_i the columns of its
+        mode to choose from (the extended information criterion). A float: so many nats a slice.
     widths : sequence of int
         Columns N_i of the whole problem.
     numbers : int
@@ -51,23 +51,19 @@ class Price:
     """
 
     def __init__(self, penalty: str | float, widths: tuple[int, ...], numbers: int) -> None:
-        self.by_size = penalty == "bic"
         self.widths = widths
-        self.each = 0.5 * math.log(numbers) if penalty == "bic" else float(penalty)
+        if penalty == "bic":
+            self.each = tuple(0.5 * math.log(numbers) + math.log(n) for n in widths)
+        else:
+            self.each = (float(penalty),) * len(widths)
 
     def of(self, i: int, kept: int) -> float:
         """Return the price of `kept` slices in mode i."""
-        n = self.widths[i]
-        kept = min(kept, n)
-        if not self.by_size:
-            return self.each * kept
-        k = min(kept, n // 2)  # beyond one half a larger support is no cheaper
-        supports = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-        return self.each * kept + supports
+        return self.each[i] * kept
 
     def next(self, i: int, kept: int) -> float:
         """Return the price of one slice more than `kept`."""
-        return self.of(i, kept + 1) - self.of(i, kept)
+        return self.each[i]
 
     def total(self, counts: list[int]) -> float:
         """Return the price of a support."""

@@ -1,4 +1,4 @@
-"""The linear map from data to posterior mean."""
+"""The linear map from data to posterior mean, for SciPy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import scipy.sparse.linalg
 
 from linalgkit._core.array import Array, library_name, numpy_namespace, to_numpy
 from linalgkit.bayes._model import Model
+from linalgkit.bayes._modes import divided_along
 from linalgkit.bayes._posterior import Posterior
 
 if TYPE_CHECKING:
@@ -19,8 +20,7 @@ _HOST = numpy_namespace()
 
 def reconstruction(result: KronSBLResult) -> scipy.sparse.linalg.LinearOperator:
     """Return the operator (N, M) of a result with NumPy's arrays and a Gaussian posterior."""
-    prepared = result._units.prepared
-    data = prepared.data
+    data = result._units.prepared.data
     if library_name(data.xp) != "numpy":
         raise TypeError(
             f"a SciPy LinearOperator works with numpy arrays, got {library_name(data.xp)}. Solve "
@@ -31,51 +31,50 @@ def reconstruction(result: KronSBLResult) -> scipy.sparse.linalg.LinearOperator:
             "the posterior mean must be linear in the data to be an operator, which it is not for "
             "method 'rank_one'. Solve with another method."
         )
-    posterior = result._posterior
     shape = (math.prod(data.widths), math.prod(data.sizes))
-    columns = result._columns()
-    factors = [
-        to_numpy(H)[:, c] / norm
-        for H, c, norm in zip(data.factors, columns, result._norms(), strict=True)
-    ]
-    if not isinstance(posterior, Posterior):
-        return _zero_operator(shape, result.coef.dtype)
-    # The posterior works on coordinates in the ranges of the columns; those are found here anew,
-    # since the data may be others than the ones that were solved with.
-    dtype = _HOST.result_type(*factors)
-    blank = Model(
-        tuple(factors), _HOST.zeros((1,) * (len(factors) + 1), dtype=dtype), 1, shape[1], 0.0, 0.0,
-        _HOST, "cpu",
-    )  # fmt: skip
-    whole = Posterior.of(blank, [r**2 for r in posterior.roots], posterior.noise)
-    norms = result._norms()
+    dtype: Any = result.coef.dtype
+    if not isinstance(result._posterior, Posterior):
+        return scipy.sparse.linalg.LinearOperator(
+            shape,
+            matvec=lambda y: _HOST.zeros(shape[0], dtype=dtype),
+            rmatvec=lambda x: _HOST.zeros(shape[1], dtype=dtype),
+            dtype=dtype,
+        )
+    both = _Reconstruction(result, result._posterior)
+    return scipy.sparse.linalg.LinearOperator(
+        shape, matvec=both.mean, rmatvec=both.adjoint, dtype=dtype
+    )
 
-    dtype_of_result: Any = result.coef.dtype
 
-    def forward(y: Array) -> Array:
-        X = whole.mean(y.reshape(*data.sizes, 1))
-        for i, norm in enumerate(norms):
-            X = X / norm.reshape((-1,) + (1,) * (X.ndim - i - 1))
-        dense = _HOST.zeros((*data.widths, 1), dtype=X.dtype)
-        dense[_HOST.ix_(*columns)] = X
+class _Reconstruction:
+    """Posterior mean of any data, with the hyperparameters of a result.
+
+    The result's posterior works on coordinates in the ranges of its columns; here they are taken
+    anew, from whole columns.
+    """
+
+    def __init__(self, result: KronSBLResult, posterior: Posterior) -> None:
+        data = result._units.prepared.data
+        self.sizes, self.widths = data.sizes, data.widths
+        self.columns, self.norms = result._columns(), result._norms()
+        factors = tuple(
+            to_numpy(H)[:, c] / norm
+            for H, c, norm in zip(data.factors, self.columns, self.norms, strict=True)
+        )
+        blank = _HOST.zeros((1,) * (len(factors) + 1), dtype=_HOST.result_type(*factors))
+        count = math.prod(data.sizes)
+        model = Model(factors, blank, 1, count, 0.0, 0.0, _HOST, "cpu")
+        variances = [root**2 for root in posterior.roots]
+        self.posterior = Posterior.of(model, variances, posterior.noise)
+
+    def mean(self, y: Array) -> Array:
+        """Return the mean of the whole unknown, flat."""
+        core = divided_along(self.posterior.mean(y.reshape(*self.sizes, 1)), self.norms)
+        dense = _HOST.zeros((*self.widths, 1), dtype=core.dtype)
+        dense[_HOST.ix_(*self.columns)] = core
         return dense.ravel()
 
-    def adjoint(x: Array) -> Array:
-        core = x.reshape(*data.widths, 1)[_HOST.ix_(*columns)]
-        for i, norm in enumerate(norms):
-            core = core / norm.reshape((-1,) + (1,) * (core.ndim - i - 1))
-        return whole.adjoint_mean(core).ravel()
-
-    return scipy.sparse.linalg.LinearOperator(
-        shape, matvec=forward, rmatvec=adjoint, dtype=dtype_of_result
-    )
-
-
-def _zero_operator(shape: tuple[int, int], dtype: Any) -> scipy.sparse.linalg.LinearOperator:
-    """Return the operator of an empty support."""
-    return scipy.sparse.linalg.LinearOperator(
-        shape,
-        matvec=lambda y: _HOST.zeros(shape[0], dtype=dtype),
-        rmatvec=lambda x: _HOST.zeros(shape[1], dtype=dtype),
-        dtype=dtype,
-    )
+    def adjoint(self, x: Array) -> Array:
+        """Return the adjoint of :meth:`mean`."""
+        core = x.reshape(*self.widths, 1)[_HOST.ix_(*self.columns)]
+        return self.posterior.adjoint_mean(divided_along(core, self.norms)).ravel()

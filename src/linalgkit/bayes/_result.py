@@ -22,7 +22,7 @@ from linalgkit._core.array import (
 from linalgkit._core.scaling import ldexp
 from linalgkit._core.validation import check_array_2d
 from linalgkit.bayes._model import Prepared, wide_host
-from linalgkit.bayes._modes import kronecker_factors, mode_products
+from linalgkit.bayes._modes import divided_along, kronecker_factors, mode_products
 from linalgkit.bayes._operator import DENSE_BYTES, check_memory
 
 _HOST = numpy_namespace()
@@ -315,9 +315,7 @@ class KronSBLResult:
 
     def _scaled_variance(self, values: Array) -> Array:
         """Return variances of the support in the caller's units."""
-        ndim = values.ndim
-        for i, norm in enumerate(self._norms()):
-            values = values / (norm**2).reshape((-1,) + (1,) * (ndim - i - 1))
+        values = divided_along(values, [norm**2 for norm in self._norms()])
         return ldexp(values, 2 * self._units.exponent, _HOST)
 
     def _entries(self, core: Array, indices: Any) -> Array:

@@ -17,7 +17,7 @@ from linalgkit.bayes._candidates import (
     start_for,
 )
 from linalgkit.bayes._model import Model, Prepared, prepare
-from linalgkit.bayes._modes import kronecker_data
+from linalgkit.bayes._modes import divided_along, kronecker_data
 from linalgkit.bayes._moves import Price, price_for
 from linalgkit.bayes._request import Request, request
 from linalgkit.bayes._result import KronSBLResult, Units
@@ -87,8 +87,8 @@ def kron_sbl(
         paper's rule: below that share of the largest of the mode, a hyperparameter is removed for
         good. None keeps all that are above rounding.
     penalty : "bic" or float
-        Price of a slice in nats. ``"bic"``: ``1/2 log n`` for n real numbers of data, and the
-        logarithm of the number of supports of that size (extended information criterion).
+        Price of a slice in nats. ``"bic"``: ``1/2 log n + log N_i`` for n real numbers of data and
+        the N_i columns of its mode (extended information criterion [2]_).
     restarts : int, default 0
         With "auto", further candidates: one from all columns under a falling noise variance, the
         others from random hyperparameters.
@@ -198,7 +198,7 @@ def _of_noise(model: Model, asked: Request) -> float:
     return model.log_evidence_of_noise(noise)
 
 
-def _unit_shift(model: Model, exponent: int) -> float:
+def unit_shift(model: Model, exponent: int) -> float:
     """Return what the log-density of the caller's data adds to that of the working ones."""
     return -2 * model.kappa * model.total * exponent * math.log(2.0)
 
@@ -207,14 +207,12 @@ def result_of(prepared: Prepared, asked: Request, best: Candidate) -> KronSBLRes
     """Return a candidate in the caller's units."""
     model, units, exponent = prepared.model, Units.of(prepared), prepared.exponent
     columns = [_HOST.flatnonzero(g > 0) for g in best.gammas]
-    core = best.posterior.mean()
-    for i, c in enumerate(columns):
-        norm = units.column_norms(i, c)
-        core = core / norm.reshape((-1,) + (1,) * (core.ndim - i - 1))
+    norms = [units.column_norms(i, c) for i, c in enumerate(columns)]
+    core = divided_along(best.posterior.mean(), norms)
     core = ldexp(core, exponent, _HOST)
     if not prepared.data.has_snapshots:
         core = core[..., 0]
-    shift = _unit_shift(model, exponent)
+    shift = unit_shift(model, exponent)
     status = "converged" if best.converged else "max_iter"
     if asked.noise_var is None and best.noise <= _AT_FLOOR * model.noise_floor:
         status = "noise_floor"
@@ -256,7 +254,7 @@ def empty_result(prepared: Prepared, asked: Request, price: Price) -> KronSBLRes
     noise = model.energy / model.total if asked.noise_var is None else asked.noise_var
     evidence = math.nan
     if noise > 0:
-        evidence = model.log_evidence_of_noise(noise) + _unit_shift(model, prepared.exponent)
+        evidence = model.log_evidence_of_noise(noise) + unit_shift(model, prepared.exponent)
     shape = (0,) * modes + ((model.snapshots,) if prepared.data.has_snapshots else ())
     dtype = _HOST.complex128 if model.is_complex else _HOST.float64
     return KronSBLResult(
