@@ -177,11 +177,11 @@ def test_newcomers_gain_what_they_gain_on_the_whole_model(
     best, any_pays = 0.0, False
     for i, entry in enumerate(entries):
         gains, _ = entry_gains(whole, i)
+        best = max(best, float(np.max(gains)))
         gains[columns[i]] = 0.0
         order = np.argsort(-gains, kind="stable")[: len(entry)]
         np.testing.assert_array_equal(entry, order)
         assert len(entry) == min(2, int(np.sum(gains > 0)))
-        best = max(best, float(np.max(gains)))
         kept = int(np.sum(gammas[i] > 0))
         if kept < widths[i]:
             any_pays |= bool(np.max(gains) > price.next(i, kept) + 1e-2)

@@ -11,13 +11,15 @@ from linalgkit._core.array import Array, numpy_namespace
 from linalgkit._core.random import as_generator
 from linalgkit.bayes._climb import RULES, History, climb
 from linalgkit.bayes._model import Model, in_widest, restricted
-from linalgkit.bayes._moves import Price, counts, penalised
+from linalgkit.bayes._moves import Price, counts, is_empty, penalised
 from linalgkit.bayes._posterior import of_state
 from linalgkit.bayes._product_posterior import ProductPosterior, gauge_volume
 from linalgkit.bayes._rank_one import rank_one
 from linalgkit.bayes._request import Request
 from linalgkit.bayes._search import (
+    Found,
     Start,
+    noise_edge,
     search,
     start_by_moments,
     supports_by_unfoldings,
@@ -30,9 +32,12 @@ _HOST = numpy_namespace()
 _COMPRESS = 0.8
 # A first climb ends here where the support is then chosen by the evidence.
 _FIRST_TOL = 1e-3
-# The second eigenvalue of every unfolding over its first, below which rank one is tried.
-_RANK_ONE = 0.5
+# Rank one is tried where the second eigenvalue of every unfolding is at most so many times the
+# largest that noise alone has.
+_RANK_ONE = 1.5
 _ANNEALING = 8
+# Multiplications of one chain of mode products up to which a doubtful support is asked for twice.
+_SMALL = 2_000_000
 _INTERPOLATED = 1e-8  # of the mean square: the noise that is left where all columns fit the data
 _SPREAD = 2.0  # of the logarithms of random starts
 
@@ -77,7 +82,7 @@ def best_candidate(model: Model, asked: Request, price: Price) -> Candidate:
     """Return the candidate of the highest penalised evidence for `method="auto"`."""
     noise_var, history = asked.noise_var, History(callback=asked.callback)
     grams = unfolding_grams(model)
-    columns = supports_by_unfoldings(model, price, noise_var, grams)
+    columns, is_clear = supports_by_unfoldings(model, price, noise_var, grams)
     found = search(
         model, columns, price, RULES["mm"], history, noise_var=noise_var, max_iter=asked.max_iter,
         tol=asked.tol,
@@ -85,6 +90,10 @@ def best_candidate(model: Model, asked: Request, price: Price) -> Candidate:
     candidates = [_of_state(model, found.state, found.columns, "mm", price, history, found)]
     if looks_rank_one(model, grams, candidates[0].noise):
         candidates.append(rank_one_candidate(model, asked, price, grams))
+    settled = (is_clear and _same(columns, found)) or candidates[-1].score > candidates[0].score
+    if not settled and asked.restarts == 0 and _is_small(model):
+        start = _annealed(model, asked)
+        candidates.append(dense_candidate(model, asked, price, "mm", start))
     rng = as_generator(asked.rng) if asked.restarts > 1 else None
     for k in range(asked.restarts):
         start = _random_start(model, asked, rng) if k else _annealed(model, asked)
@@ -92,13 +101,27 @@ def best_candidate(model: Model, asked: Request, price: Price) -> Candidate:
     return max(candidates, key=lambda c: c.score)
 
 
+def _same(columns: Sequence[Array], found: Found) -> bool:
+    """Tell whether the support that was started from is the one that was found."""
+    pairs = zip(columns, found.columns, found.state.gammas, strict=True)
+    return all(list(c) == list(f[g > 0]) for c, f, g in pairs)
+
+
+def _is_small(model: Model) -> bool:
+    """Tell whether a run from all columns takes little beside the rest."""
+    return int(math.prod(model.Y.shape)) * sum(model.sizes) <= _SMALL
+
+
 def looks_rank_one(model: Model, grams: Sequence[Array], noise: float) -> bool:
-    """Tell whether every unfolding is nearly of rank one above the noise."""
+    """Tell whether noise alone could be the second eigenvalue of every unfolding."""
     if model.modes == 1:
         return False
     for G in grams:
-        values = _HOST.linalg.eigvalsh(G) - noise * model.total / G.shape[0]
-        if G.shape[0] > 1 and values[-2] > _RANK_ONE * values[-1]:
+        columns = model.total / G.shape[0]
+        values = _HOST.linalg.eigvalsh(G)
+        rounding = 1e-14 * float(values[-1])
+        limit = _RANK_ONE * noise * columns * noise_edge(G.shape[0], columns)
+        if G.shape[0] > 1 and values[-2] > limit + rounding:
             return False
     return True
 
@@ -134,6 +157,8 @@ def dense_candidate(
     if estimate and state.noise < _INTERPOLATED * model.energy / model.total:
         # All columns together fit anything: what the noise may be is asked of fewer.
         state, columns, done = _from_all(model, asked, method, start, history, False)
+    if is_empty(state):
+        return _of_state(model, state, columns, method, price, history, None, done)
     begin = Start(_spread(state, columns, model), state.noise)
     inside = [_HOST.flatnonzero(g > 0) for g in begin.gammas]
     rule = RULES[method if method in ("mm", "jacobi", "ecm") else "mm"]

@@ -119,6 +119,8 @@ def climb(
     """
     longer = 2.0
     for count in range(max_iter):
+        if any(not bool((g > 0).any()) for g in state.gammas):
+            return True
         before, noise_before = list(state.gammas), state.noise
         if rule.published is not None:
             paper_cycle(
@@ -131,10 +133,8 @@ def climb(
                 _one_mode(state, i, rule)
         if estimate_noise and rule.published is None:
             _noise(state, rule)
-        if any(not bool((g > 0).any()) for g in state.gammas):
-            history.cycle(state)
-            return True
-        state.balance()
+        if all(bool((g > 0).any()) for g in state.gammas):
+            state.balance()
         if count % _REFRESH == _REFRESH - 1:
             state.refresh()
         history.cycle(state)

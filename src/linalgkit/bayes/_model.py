@@ -28,6 +28,7 @@ from linalgkit._core.array import (
     widest_dtype,
 )
 from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
+from linalgkit._core.state import PortablePickle
 from linalgkit.bayes._modes import KroneckerData, UnitColumns, mode_products, unit_columns
 
 _HOST = numpy_namespace()
@@ -37,7 +38,7 @@ _SINGLE = 1e-12  # roundoffs above this are those of single precision
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(PortablePickle):
     """Data and factors of one problem, whole or restricted to ranges of chosen columns.
 
     Attributes

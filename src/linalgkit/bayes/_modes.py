@@ -36,6 +36,7 @@ from linalgkit._core.array import (
     widest_dtype,
     working_dtype,
 )
+from linalgkit._core.state import PortablePickle
 from linalgkit._core.validation import check_array_2d, check_finite_block
 
 _HOST = numpy_namespace()
@@ -65,7 +66,7 @@ class KroneckerFactors(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class KroneckerData:
+class KroneckerData(PortablePickle):
     """The equations ``(H_1 kron ... kron H_I) x = y``, checked.
 
     Attributes

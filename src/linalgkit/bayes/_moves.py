@@ -80,6 +80,11 @@ def counts(state: State) -> list[int]:
     return [int(_HOST.sum(g > 0)) for g in state.gammas]
 
 
+def is_empty(state: State) -> bool:
+    """Tell whether a mode has no slice left: the model is then noise alone."""
+    return min(counts(state)) == 0
+
+
 def penalised(state: State, price: Price) -> float:
     """Return the evidence less the price of the support."""
     return float(state.evidence - price.total(counts(state)))
@@ -215,11 +220,13 @@ def refine(
     """
     climbing = functools.partial(climb, state, rule, history, estimate_noise=estimate_noise)
     climbing(max_iter=max_iter, tol=_SHORT_TOL)
-    while _remove_many(state, price):
+    while not is_empty(state) and _remove_many(state, price):
         history.change(state)
         climbing(max_iter=_SHORT_CLIMB, tol=_SHORT_TOL)
     converged = False
     for _ in range(_MAX_MOVES):
+        if is_empty(state):
+            break
         if _move(state, price):
             history.change(state)
             climbing(max_iter=_SHORT_CLIMB, tol=_SHORT_TOL)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from linalgkit._core.array import (
@@ -23,6 +23,7 @@ from linalgkit._core.array import (
     eps,
     index_dtype,
     is_complex,
+    is_on_host,
     itemsize,
     numpy_namespace,
     to_numpy,
@@ -243,7 +244,26 @@ def kron_omp(
         )
     most = _check_counts(n_nonzero, data)
     target = None if noise_norm is None else check_float("noise_norm", noise_norm, 0.0)
-    return _Pursuit(data, most).run(target, is_counted=n_nonzero is not None)
+    result = _Pursuit(_where_quick(data), most).run(target, is_counted=n_nonzero is not None)
+    return _back(result, data)
+
+
+def _where_quick(data: KroneckerData) -> KroneckerData:
+    """Return data in the host's memory as NumPy's: shapes change at every step."""
+    if data.xp is _HOST or not is_on_host(data.Y):
+        return data
+    factors = tuple(map(to_numpy, data.factors))
+    Y = to_numpy(data.Y)
+    return replace(data, factors=factors, Y=Y, xp=_HOST, device="cpu", dtype=Y.dtype)
+
+
+def _back(result: KronOMPResult, data: KroneckerData) -> KronOMPResult:
+    """Return a result in the caller's library."""
+    place = {"xp": data.xp, "device": data.device}
+    integers = index_dtype(data.xp)
+    support = [asarray(to_numpy(s), dtype=integers, **place) for s in result.support]
+    coef = asarray(to_numpy(result.coef), dtype=data.dtype, **place)
+    return replace(result, support=support, coef=coef)
 
 
 def _check_counts(n_nonzero: Any, data: KroneckerData) -> list[int]:
@@ -293,7 +313,9 @@ class _Mode:
         """Take the adjoint of the columns allowed, on the device."""
         H = self.columns
         if len(self.allowed) < H.shape[1]:
-            indices = asarray(self.allowed, xp=self.xp, device=device(H), dtype=self.xp.int64)
+            indices = asarray(
+                self.allowed, xp=self.xp, device=device(H), dtype=index_dtype(self.xp)
+            )
             H = self.xp.take(H, indices, axis=1)
         self.analysis = adjoint(H, self.xp)
 

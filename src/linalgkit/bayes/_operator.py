@@ -32,6 +32,7 @@ from linalgkit._core.array import (
     working_dtype,
 )
 from linalgkit._core.capabilities import capability
+from linalgkit._core.state import PortablePickle
 from linalgkit._core.validation import check_finite_block, check_int, message
 from linalgkit.bayes._modes import (
     KroneckerFactors,
@@ -45,7 +46,7 @@ DENSE_BYTES = 2**30  # that a dense copy may take by default
 
 
 @capability("bayes.KroneckerOperator")
-class KroneckerOperator:
+class KroneckerOperator(PortablePickle):
     """The matrix ``H_1 kron ... kron H_I`` of shape (prod M_i, prod N_i), by its products.
 
     Parameters

@@ -79,7 +79,8 @@ def gauge_volume(found: RankOne, kappa: float) -> float:
     if free == 0:
         return 0.0
     narrow, wide = (_log_volume(values) for values in (data, prior))
-    scales = 0.5 * (narrow - wide)
+    # The data see the scales' sum only: of their form, det = A prod(p) sum(1 / p) for a common A.
+    scales = 0.5 * (narrow - wide - math.log(len(data)))
     if kappa < 1:
         return scales + free * math.log(2.0)
     return scales + 0.5 * (free * math.log(2 * math.pi) + narrow)

@@ -13,6 +13,9 @@ from linalgkit._core.validation import check_choice, check_finite_block, check_f
 from linalgkit.bayes._model import Prepared
 
 _HOST = numpy_namespace()
+# Further than this from the data's own scale no variance makes a difference.
+_FAR = 1e140
+_FAR_EXPONENT = 465
 METHODS = ("auto", "mm", "jacobi", "am", "svd", "ecm", "ksbl")
 
 
@@ -26,6 +29,8 @@ class Request:
         One of `METHODS`.
     noise_var : float or None
         Known variance.
+    given : float or None
+        The same in the caller's unit.
     gamma0, couplings : list of host array, or None
         Starts, and matrices from latent hyperparameters to variances, of the unit columns.
     max_iter, tol
@@ -45,6 +50,7 @@ class Request:
 
     method: str
     noise_var: float | None
+    given: float | None
     gamma0: list[Array] | None = field(repr=False)
     couplings: list[Array | None] | None = field(repr=False)
     max_iter: int
@@ -74,17 +80,20 @@ def request(
 ) -> Request:
     """Return the checked arguments."""
     method = check_choice("method", method, METHODS)
-    couplings = _couplings(coupling, prepared)
+    couplings, absorbed = _for_unit_columns(_couplings(coupling, prepared), prepared)
     if couplings is not None and method in ("svd", "ksbl"):
         raise ValueError(
-            f"method must be 'auto', 'mm', 'jacobi', 'ecm' or 'am' with a coupling, got {method!r}. Leave "
-            "the coupling away, or take one of these."
+            "method must be 'auto', 'mm', 'jacobi', 'ecm' or 'am' with a coupling, got "
+            f"{method!r}. Leave the coupling away, or take one of these."
         )
+    given = None
     if noise_var is not None:
         noise_var = check_float(
             "noise_var", noise_var, 0.0, low_open=True, way_out="None estimates it."
         )
-        noise_var = min(max(ldexp_float(noise_var, -2 * prepared.exponent), 1e-290), 1e290)
+        given = noise_var
+        noise_var = ldexp_float(noise_var, -2 * prepared.exponent)
+        noise_var = min(max(noise_var, 1 / _FAR), _FAR)
     restarts = check_int("restarts", restarts, 0)
     if callback is not None and not callable(callback):
         raise TypeError(
@@ -97,7 +106,8 @@ def request(
     return Request(
         method=method,
         noise_var=noise_var,
-        gamma0=_starts(gamma0, prepared, couplings),
+        given=given,
+        gamma0=_starts(gamma0, prepared, couplings, absorbed),
         couplings=couplings,
         max_iter=check_int("max_iter", max_iter, 1),
         tol=check_float("tol", tol, 0.0),
@@ -156,7 +166,10 @@ def _squared_norms(prepared: Prepared, i: int) -> Array:
 
 
 def _starts(
-    gamma0: Any, prepared: Prepared, couplings: list[Array | None] | None
+    gamma0: Any,
+    prepared: Prepared,
+    couplings: list[Array | None] | None,
+    absorbed: Sequence[int],
 ) -> list[Array] | None:
     """Return starts for unit columns and data of order one."""
     if gamma0 is None:
@@ -175,24 +188,31 @@ def _starts(
             f"gamma0 must be a positive number or a list of {len(widths)} vectors of lengths "
             f"{widths}, got {type(gamma0).__name__}."
         )
-    coupled = [False] * len(widths) if couplings is None else [C is not None for C in couplings]
     starts = []
-    for i, (g, is_coupled) in enumerate(zip(given, coupled, strict=True)):
-        squares = _squared_norms(prepared, i)
-        starts.append(_HOST.ldexp(g, _size(squares)) if is_coupled else g * squares)
+    for i, g in enumerate(given):
+        is_coupled = couplings is not None and couplings[i] is not None
+        starts.append(
+            _HOST.ldexp(g, absorbed[i]) if is_coupled else g * _squared_norms(prepared, i)
+        )
     for i, g in enumerate(starts):
         if not bool((g > 0).any()):
             raise ValueError(
                 f"gamma0[{i}] must have a positive entry at a column that is not zero, got none."
             )
     largest = [math.frexp(float(g.max()))[1] for g in starts]
+    if abs(sum(largest) - 2 * prepared.exponent) > _FAR_EXPONENT:
+        raise ValueError(
+            "gamma0 must be within a factor of 1e140 of the mean square of y, as the product of "
+            "the modes' largest entries times the squared norms of the columns, got another size. "
+            "None starts from the energy of y."
+        )
     shifts = [-e for e in largest]
     shifts[0] += sum(largest) - 2 * prepared.exponent  # the product keeps its size
     return [_HOST.ldexp(g, s) for g, s in zip(starts, shifts, strict=True)]
 
 
 def _couplings(coupling: Any, prepared: Prepared) -> list[Array | None] | None:
-    """Return the couplings for unit columns, None where no mode is coupled."""
+    """Return the matrices, None where no mode is coupled."""
     if coupling is None:
         return None
     widths = prepared.data.widths
@@ -226,10 +246,23 @@ def _coupling(name: str, C: Any, n: int, prepared: Prepared, i: int) -> Array:
         matrix = _HOST.eye(n) + _HOST.diag(neighbours, 1) + _HOST.diag(neighbours, -1)
     if not bool((matrix.sum(axis=1) > 0).all()):
         raise ValueError(f"{name} must have a positive entry in every row, got a row of zeros.")
-    squares = _squared_norms(prepared, i)
-    return _HOST.ldexp(squares, -_size(squares))[:, None] * matrix
+    return matrix
 
 
-def _size(squares: Array) -> int:
-    """Return the exponent that the latent hyperparameters of a coupled mode absorb."""
-    return math.frexp(float(squares.max()))[1]
+def _for_unit_columns(
+    couplings: list[Array | None] | None, prepared: Prepared
+) -> tuple[list[Array | None] | None, list[int]]:
+    """Return couplings for unit columns, of order one, and the exponents that latents absorb."""
+    absorbed = [0] * len(prepared.norms)
+    if couplings is None:
+        return None, absorbed
+    found: list[Array | None] = []
+    for i, C in enumerate(couplings):
+        if C is None:
+            found.append(None)
+            continue
+        squares = _squared_norms(prepared, i)
+        sizes = [math.frexp(float(x.max()))[1] for x in (squares, C)]
+        absorbed[i] = sum(sizes)
+        found.append(_HOST.ldexp(squares, -sizes[0])[:, None] * _HOST.ldexp(C, -sizes[1]))
+    return found, absorbed

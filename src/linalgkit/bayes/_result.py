@@ -19,7 +19,7 @@ from linalgkit._core.array import (
     to_numpy,
     widest_float,
 )
-from linalgkit._core.scaling import ldexp
+from linalgkit._core.scaling import ldexp, silent
 from linalgkit._core.validation import check_array_2d
 from linalgkit.bayes._model import Prepared, wide_host
 from linalgkit.bayes._modes import divided_along, kronecker_factors, mode_products
@@ -39,6 +39,19 @@ class PosteriorLike(Protocol):
 
     def variance_of(self, factors: Sequence[Array | None]) -> Array:
         """Return the variances of a product of factors times the unknown."""
+
+
+def ldexp_each(values: Array, exponents: Array) -> Array:
+    """Return host numbers times powers of two of their own, zero or infinite beyond the range."""
+    with silent():
+        if values.dtype.kind != "c":
+            return _HOST.ldexp(values, exponents)
+        result = _HOST.empty(
+            _HOST.broadcast_shapes(values.shape, exponents.shape), dtype=values.dtype
+        )
+        result.real = _HOST.ldexp(values.real, exponents)
+        result.imag = _HOST.ldexp(values.imag, exponents)
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +90,24 @@ class Units:
         data = self.prepared.data
         return asarray(values, xp=data.xp, device=data.device, dtype=index_dtype(data.xp))
 
+    def descaled(self, values: Array, columns: Sequence[Array], power: int) -> Array:
+        """Return working values of the support in the caller's units, rounded once.
+
+        A mean (`power` 1) or variances (2): divided by as many norms of each mode's columns. All
+        powers of two are applied together, so that nothing overflows on the way.
+        """
+        exponents = _HOST.zeros((1,) * len(columns), dtype=_HOST.int64)
+        mantissas = []
+        for i, c in enumerate(columns):
+            norms = self.prepared.norms[i][c]
+            mantissas.append(_HOST.where(norms > 0, norms, 1.0) ** power)
+            shape = (-1,) + (1,) * (len(columns) - i - 1)
+            exponents = exponents - power * self.prepared.exponents[i][c].reshape(shape)
+        values = divided_along(values, mantissas)
+        exponents = exponents + power * self.exponent
+        exponents = exponents.reshape(exponents.shape + (1,) * (values.ndim - exponents.ndim))
+        return ldexp_each(values, exponents)
+
     def column_norms(self, i: int, columns: Array) -> Array:
         """Return the norms of columns, one where they are zero."""
         norms = _HOST.ldexp(self.prepared.norms[i], self.prepared.exponents[i])[columns]
@@ -99,8 +130,9 @@ class KronSBLResult:
     noise_var : float
         Noise variance, given or estimated.
     evidence : host array (n,)
-        Log-evidence (nats) of the start and after every cycle; it does not fall but where `changes`
-        says so, and with ``method="svd"``. With ``method="rank_one"`` a lower bound of it.
+        Log-evidence (nats) of the start, after every cycle, and after every change of the support;
+        it does not fall but where `changes` says so, and with ``method="svd"``. With
+        ``method="rank_one"`` a lower bound of it, after every step of one mode.
     changes : tuple of int
         Positions in `evidence` that changes of the support led to.
     n_iter : int
@@ -110,15 +142,18 @@ class KronSBLResult:
         of the evidence: zero where the evidence is stationary.
     excluded_gain : float
         Nats that the best slice left out would add to the evidence by itself: below its price, or
-        it would be in. NaN where the method does not ask.
+        it would be in (unless `status` is "max_iter"). NaN where the method does not ask: with a
+        coupling, rank one, and a support that is not chosen by the evidence.
     score : float
-        Last evidence less the price of the support, which chose among the candidates.
+        Last evidence less the price of the support, which chose among the candidates. For
+        "rank_one" the bound, the nats of the scales and phases that leave `x` unchanged added.
     method : str
         What found it: "mm", "jacobi", "ecm", "am", "ksbl", "svd", or "rank_one".
     status : str
-        ``"converged"``; ``"max_iter"``; ``"noise_floor"`` where the noise estimate ended at
-        rounding level, the data being interpolated; ``"empty"`` where noise alone explains the
-        data: all answers are zero.
+        ``"converged"``: the stopping rule was met, by the last cycle's change of what is large
+        (`kkt_residual` tells about what is small or slow); ``"max_iter"``; ``"noise_floor"`` where
+        the noise estimate ended at rounding level, the data being interpolated; ``"empty"`` where
+        noise alone explains the data: all answers are zero.
     """
 
     gamma: list[Array] = field(repr=False)
@@ -205,7 +240,7 @@ class KronSBLResult:
         -----
         Storage: the result and `indices`.
         """
-        return self._entries(to_numpy(self.coef), indices)
+        return self._units.kept(self._entries(to_numpy(self.coef), indices))
 
     def variance(self, indices: Array | None = None) -> Array:
         """Return posterior variances, of the support or of some entries.
@@ -235,7 +270,7 @@ class KronSBLResult:
             values = _HOST.zeros(self.shape)
         else:
             values = self._scaled_variance(self._posterior.variance())
-        return self._units.kept(values) if indices is None else self._entries(values, indices)
+        return self._units.real(values if indices is None else self._entries(values, indices))
 
     def predict(self, factors: Sequence[Array]) -> tuple[Array, Array]:
         """Return mean and variance of the signal ``(F_1 kron ... kron F_I) x``.
@@ -282,7 +317,7 @@ class KronSBLResult:
         if data.flat:
             mean = mean.reshape(math.prod(sizes), *trailing)
             variance = variance.reshape(math.prod(sizes), *variance.shape[len(sizes) :])
-        return self._units.kept(mean), self._units.kept(variance)
+        return self._units.kept(mean), self._units.real(variance)
 
     def to_linear_operator(self) -> scipy.sparse.linalg.LinearOperator:
         """Return the map from data to posterior mean, with these hyperparameters, for SciPy.
@@ -315,8 +350,7 @@ class KronSBLResult:
 
     def _scaled_variance(self, values: Array) -> Array:
         """Return variances of the support in the caller's units."""
-        values = divided_along(values, [norm**2 for norm in self._norms()])
-        return ldexp(values, 2 * self._units.exponent, _HOST)
+        return self._units.descaled(values, self._columns(), 2)
 
     def _entries(self, core: Array, indices: Any) -> Array:
         """Return entries of the tensor that `core` is on the support and zero elsewhere."""
@@ -332,7 +366,7 @@ class KronSBLResult:
             places.append(place)
         values = _HOST.zeros((rows.shape[0], *core.shape[len(places) :]), dtype=core.dtype)
         values[inside] = core[tuple(p[inside] for p in places)]
-        return self._units.kept(values)
+        return values
 
     def _multi_indices(self, indices: Any) -> Array:
         modes = len(self.widths)

@@ -8,7 +8,7 @@ from typing import Any
 
 from linalgkit._core.array import Array, numpy_namespace
 from linalgkit._core.capabilities import capability
-from linalgkit._core.scaling import ldexp, ldexp_float
+from linalgkit._core.scaling import ldexp_float
 from linalgkit.bayes._candidates import (
     Candidate,
     best_candidate,
@@ -17,10 +17,10 @@ from linalgkit.bayes._candidates import (
     start_for,
 )
 from linalgkit.bayes._model import Model, Prepared, prepare
-from linalgkit.bayes._modes import divided_along, kronecker_data
+from linalgkit.bayes._modes import kronecker_data
 from linalgkit.bayes._moves import Price, price_for
 from linalgkit.bayes._request import Request, request
-from linalgkit.bayes._result import KronSBLResult, Units
+from linalgkit.bayes._result import KronSBLResult, Units, ldexp_each
 from linalgkit.bayes._search import unfolding_grams
 
 _HOST = numpy_namespace()
@@ -179,16 +179,19 @@ def solve(
     prepared: Prepared,
     asked: Request,
     best_of: Callable[[Model, Request, Price], Candidate] = best_of_method,
+    method: str | None = None,
 ) -> KronSBLResult:
-    """Return the answer to checked arguments."""
+    """Return the answer to checked arguments; `method` names that of an empty one."""
     model = prepared.model
     price = price_for(asked.penalty, model)
+    if method is None:
+        method = "mm" if asked.method == "auto" else asked.method
     if model.energy == 0 or any(not bool((n > 0).any()) for n in prepared.norms):
-        return empty_result(prepared, asked, price)
+        return empty_result(prepared, asked, method)
     best = best_of(model, asked, price)
     is_empty = any(not bool((g > 0).any()) for g in best.gammas)
     if is_empty or (asked.by_evidence and best.score <= _of_noise(model, asked)):
-        return empty_result(prepared, asked, price)
+        return empty_result(prepared, asked, method)
     return result_of(prepared, asked, best)
 
 
@@ -207,9 +210,7 @@ def result_of(prepared: Prepared, asked: Request, best: Candidate) -> KronSBLRes
     """Return a candidate in the caller's units."""
     model, units, exponent = prepared.model, Units.of(prepared), prepared.exponent
     columns = [_HOST.flatnonzero(g > 0) for g in best.gammas]
-    norms = [units.column_norms(i, c) for i, c in enumerate(columns)]
-    core = divided_along(best.posterior.mean(), norms)
-    core = ldexp(core, exponent, _HOST)
+    core = units.descaled(best.posterior.mean(), columns, 1)
     if not prepared.data.has_snapshots:
         core = core[..., 0]
     shift = unit_shift(model, exponent)
@@ -220,7 +221,7 @@ def result_of(prepared: Prepared, asked: Request, best: Candidate) -> KronSBLRes
         gamma=_in_units(best.gammas, units),
         support=[units.indices(c) for c in columns],
         coef=units.kept(core),
-        noise_var=ldexp_float(best.noise, 2 * exponent),
+        noise_var=_noise_in_units(best.noise, exponent) if asked.given is None else asked.given,
         evidence=_HOST.asarray(best.history.evidence) + shift,
         changes=tuple(best.history.changes),
         n_iter=best.history.cycles,
@@ -236,18 +237,39 @@ def result_of(prepared: Prepared, asked: Request, best: Candidate) -> KronSBLRes
 
 def _in_units(gammas: Sequence[Array], units: Units) -> list[Array]:
     """Return prior variances in the caller's units, of one size in all modes."""
-    found = []
+    mantissas, exponents = [], []
     for i, gamma in enumerate(gammas):
-        norms = units.column_norms(i, _HOST.arange(gamma.shape[0]))
-        found.append(gamma / norms**2)
-    sizes = [math.frexp(float(g.max()))[1] for g in found]
+        norms = units.prepared.norms[i]
+        mantissas.append(gamma / _HOST.where(norms > 0, norms, 1.0) ** 2)
+        exponents.append(-2 * units.prepared.exponents[i])
+    sizes = [_largest_exponent(m, e) for m, e in zip(mantissas, exponents, strict=True)]
     mean = (sum(sizes) + 2 * units.exponent) // len(sizes)
     shifts = [mean - s for s in sizes]
     shifts[0] += 2 * units.exponent - sum(shifts)
-    return [units.real(_HOST.ldexp(g, s)) for g, s in zip(found, shifts, strict=True)]
+    return [
+        units.real(ldexp_each(m, e + s))
+        for m, e, s in zip(mantissas, exponents, shifts, strict=True)
+    ]
 
 
-def empty_result(prepared: Prepared, asked: Request, price: Price) -> KronSBLResult:
+def _largest_exponent(mantissas: Array, exponents: Array) -> int:
+    """Return the exponent of the largest of numbers ``m * 2**e``, not all zero."""
+    logs = _HOST.log2(_HOST.where(mantissas > 0, mantissas, 1.0)) + exponents
+    return math.floor(float(_HOST.max(logs[mantissas > 0])))
+
+
+def _noise_in_units(noise: float, exponent: int) -> float:
+    """Return an estimated variance in the caller's unit."""
+    value = ldexp_float(noise, 2 * exponent)
+    if not math.isfinite(value):
+        raise ValueError(
+            "y must be so small that the variance of its noise is a float64, got a variance of "
+            f"{noise:.3g} * 2**{2 * exponent}. Divide y by a power of ten first."
+        )
+    return value
+
+
+def empty_result(prepared: Prepared, asked: Request, method: str) -> KronSBLResult:
     """Return the answer that all is noise."""
     model, units = prepared.model, Units.of(prepared)
     modes, nothing = model.modes, _HOST.zeros(0, dtype=_HOST.int64)
@@ -261,14 +283,14 @@ def empty_result(prepared: Prepared, asked: Request, price: Price) -> KronSBLRes
         gamma=[units.real(_HOST.zeros(n)) for n in model.widths],
         support=[units.indices(nothing) for _ in range(modes)],
         coef=units.kept(_HOST.zeros(shape, dtype=dtype)),
-        noise_var=ldexp_float(noise, 2 * prepared.exponent),
+        noise_var=_noise_in_units(noise, prepared.exponent) if asked.given is None else asked.given,
         evidence=_HOST.asarray([evidence]),
         changes=(),
         n_iter=0,
         kkt_residual=0.0,
         excluded_gain=math.nan,
         score=evidence,
-        method="mm" if asked.method == "auto" else asked.method,
+        method=method,
         status="empty",
         _units=units,
         _posterior=None,
@@ -355,4 +377,4 @@ def kron_sbl_rank_one(
         max_iter=max_iter, tol=tol, prune="evidence", penalty=penalty, restarts=0, rng=None,
         callback=callback,
     )  # fmt: skip
-    return solve(prepared, asked, best_of_rank_one)
+    return solve(prepared, asked, best_of_rank_one, "rank_one")

@@ -20,7 +20,14 @@ from linalgkit._core.scaling import norm_fro
 from linalgkit.bayes._climb import History, Rule
 from linalgkit.bayes._model import Model, restricted, wide_host
 from linalgkit.bayes._modes import mode_gram, mode_product, mode_products
-from linalgkit.bayes._moves import Price, entry_gains, exchange, penalised, refine
+from linalgkit.bayes._moves import (
+    Price,
+    entry_gains,
+    exchange,
+    is_empty,
+    penalised,
+    refine,
+)
 from linalgkit.bayes._pursuit import best_supports
 from linalgkit.bayes._state import State, abs2
 
@@ -29,7 +36,10 @@ _HOST = numpy_namespace()
 _ROUNDS = 50
 # Columns of each mode that are taken in at a time.
 _PROMISING = 2
+# Cycles of all climbs together, over the limit of one.
+_TOTAL = 50
 _NOISE_STEPS = 10
+_CLEAR = 10.0  # nats between the cheapest support of a mode and the next
 _LEAST_NOISE = 1e-3  # of the mean square, in a start by moments
 
 
@@ -96,14 +106,14 @@ def noise_guess(model: Model, grams: Sequence[Array]) -> float:
         rounding = 1e-15 * float(values[-1])
         noise = float(values[G.shape[0] // 4])
         for _ in range(_NOISE_STEPS):
-            below = values[values <= max(noise, rounding) * _edge(G.shape[0], columns)]
+            below = values[values <= max(noise, rounding) * noise_edge(G.shape[0], columns)]
             noise = float(_HOST.mean(below))
         if columns > 2 * G.shape[0] and 2 * below.shape[0] > G.shape[0]:
             guesses.append((columns / G.shape[0], noise))
     return max(max(guesses)[1], model.noise_floor)
 
 
-def _edge(m: int, columns: float) -> float:
+def noise_edge(m: int, columns: float) -> float:
     """Return the largest eigenvalue of noise of variance one, over the number of columns."""
     return (1 + math.sqrt(m / columns)) ** 2
 
@@ -112,22 +122,28 @@ def signal_part(G: Array, columns: float, noise: float) -> Array:
     """Return the part of an unfolding above the noise, (m, r), from its Gram matrix."""
     values, V = _HOST.linalg.eigh(G)
     m = G.shape[0]
-    edge = noise * columns * _edge(m, columns)
+    edge = noise * columns * noise_edge(m, columns)
     r = max(1, int(_HOST.sum(values > edge)))
     return V[:, m - r :] * _HOST.sqrt(_HOST.maximum(values[m - r :], 0.0))
 
 
 def supports_by_unfoldings(
     model: Model, price: Price, noise_var: float | None, grams: Sequence[Array]
-) -> list[Array]:
-    """Return the cheapest support of every mode, each from its own unfolding."""
+) -> tuple[list[Array], bool]:
+    """Return the cheapest support of every mode, each from its own unfolding, and if all are clear.
+
+    A support is clear where every other that does not contain it costs much more.
+    """
     noise = noise_guess(model, grams) if noise_var is None else noise_var
-    supports = []
+    supports, is_clear = [], True
     for i, (H, G) in enumerate(zip(model.factors, grams, strict=True)):
         R = signal_part(G, model.total / G.shape[0], noise)
         found = best_supports(H, R, noise, model.kappa, functools.partial(price.of, i))
         supports.append(_HOST.asarray(found[0].columns, dtype=_HOST.int64))
-    return supports
+        best = set(found[0].columns)
+        others = [s.cost for s in found if not best <= set(s.columns)]
+        is_clear &= not others or min(others) > found[0].cost + _CLEAR
+    return supports, is_clear
 
 
 def unfolding_grams(model: Model) -> list[Array]:
@@ -179,15 +195,18 @@ def search(
     begin = start_on(small, noise_var) if start is None else _picked(start, columns)
     state = State(small, begin.gammas, begin.noise, _pick_couplings(couplings, columns))
     history.change(state)
-    converged, gain = False, 0.0
+    converged, gain = False, math.nan
     for _ in range(_ROUNDS):
         converged = refine(
             state, price, rule, history, estimate_noise=estimate, max_iter=max_iter, tol=tol
         )
-        if couplings is not None:
+        if couplings is not None or is_empty(state):
             break
         entries, gain, pays = newcomers(model, state, columns, bases, price)
         state, columns, bases = _with_newcomers(model, state, columns, entries)
+        if history.cycles > _TOTAL * max_iter:
+            converged = False
+            break
         if not pays and not exchange(state, price, rule, history, estimate_noise=estimate):
             break
     return Found(state, columns, history, converged, penalised(state, price), gain)
@@ -223,10 +242,10 @@ def newcomers(
     for i in range(model.modes):
         whole = _one_mode_whole(model, state, views[i], i, columns[i])
         gains, _ = entry_gains(whole, i)
+        largest = max(largest, float(gains.max()))
         gains[columns[i]] = 0.0  # refine has asked these already
         order = _HOST.argsort(-gains, kind="stable")[:_PROMISING]
         found.append(order[gains[order] > 0])
-        largest = max(largest, float(gains[order[0]]))
         kept = int(_HOST.sum(state.gammas[i] > 0))
         pays |= kept < model.widths[i] and gains[order[0]] > price.next(i, kept) + 1e-2
     return found, largest, pays

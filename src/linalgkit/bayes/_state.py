@@ -24,6 +24,8 @@ from linalgkit.bayes._modes import mode_gram, mode_product
 _HOST = numpy_namespace()
 # Host tensors up to this size take the shortest way, not the one of least memory.
 _SMALL = 2**16
+# Below this share of the traces the noise is seen by singular values only.
+_DELICATE = 1e-8
 
 
 class NoiseSums(NamedTuple):
@@ -132,15 +134,20 @@ class State:
         H, gamma = self.model.factors[i], self.variances(i)
         on = gamma > 0
         B = H[:, on] * _HOST.sqrt(gamma[on])
-        if B.shape[1] >= B.shape[0]:
+        if B.shape[1] >= B.shape[0] and not self._needs_singular_values():
             values, U = _HOST.linalg.eigh(B @ _HOST.conj(B.T))
             self.eigenvalues[i] = _HOST.maximum(values, 0.0)
         else:
-            U, singular, _ = _HOST.linalg.svd(B, full_matrices=True)
+            U, singular, _ = _HOST.linalg.svd(B, full_matrices=B.shape[1] < B.shape[0])
             self.eigenvalues[i] = _HOST.zeros(B.shape[0])
             self.eigenvalues[i][: singular.shape[0]] = singular**2
         self.U[i] = U
         self.K[i] = _HOST.conj(H.T) @ U
+
+    def _needs_singular_values(self) -> bool:
+        """Tell whether the noise lies at the rounding of eigenvalues of squares."""
+        traces = math.prod(float(_HOST.sum(self.variances(k))) for k in range(self.model.modes))
+        return self.noise < _DELICATE * traces
 
     # ---------------------------------------------------------------------------- the sums
 
