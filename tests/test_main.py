@@ -19,7 +19,15 @@ from matplotlib import pyplot
 from matplotlib.image import imread
 
 import linalgkit.__main__ as job
-from linalgkit._demos import Context, _rows_of_patches, _surrogates, _tiles, sampling
+from linalgkit._demos import (
+    Context,
+    _many_unknowns,
+    _rows_of_patches,
+    _surrogates,
+    _tiles,
+    _uplink,
+    sampling,
+)
 
 PICTURES = (
     "eigen-patches.png",
@@ -28,6 +36,8 @@ PICTURES = (
     "singular-values.png",
     "sampling-points.png",
     "sampling-errors.png",
+    "bayes-channels.png",
+    "bayes-million.png",
 )
 
 
@@ -44,6 +54,9 @@ def few_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "_TRIALS", 2)
     monkeypatch.setattr(_surrogates, "_FRESH", 2_000)
     monkeypatch.setattr(_surrogates, "_MANY", 5_000)
+    monkeypatch.setattr(_uplink, "_SNRS", (4, 12))
+    monkeypatch.setattr(_uplink, "_CHANNELS", 1)
+    monkeypatch.setattr(_many_unknowns, "_DRAWS", 1)
 
 
 @pytest.fixture
@@ -96,6 +109,9 @@ def test_the_job_prints_answers_and_saves_pictures(
     assert "block_srht" in (folder / "regression.md").read_text("utf-8")
     assert "one SVD, rank" in (folder / "svd.md").read_text("utf-8")
     assert "leverage scores" in (folder / "sampling.md").read_text("utf-8")
+    for word in ("AM-KroSBL", "useless"):
+        assert word in out
+        assert word in (folder / "bayes.md").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("small_photographs")

@@ -67,7 +67,8 @@ def test_the_price_counts_real_numbers_of_all_snapshots(rng: Any, is_complex: bo
     model, _ = random_problem(rng, (3, 4), (5, 2), snapshots=6, is_complex=is_complex)
     price = price_for("bic", model)
     numbers = 3 * 4 * 6 * (2 if is_complex else 1)
-    assert price.each == pytest.approx(0.5 * math.log(numbers))
+    expected = [0.5 * math.log(numbers) + math.log(n) for n in (5, 2)]
+    assert price.each == pytest.approx(expected)
     assert price.widths == (5, 2)
     state = State(model, [np.eye(5)[0], np.ones(2)], 0.1)
     assert counts(state) == [1, 2]

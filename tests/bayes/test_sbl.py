@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
-from linalgkit.bayes import KronSBLResult, kron_sbl, kron_sbl_rank_one, theory
+from linalgkit.bayes import KroneckerOperator, KronSBLResult, kron_sbl, kron_sbl_rank_one, theory
 from linalgkit.datasets import kronecker_sparse
 from tests.conftest import Backend
 
@@ -384,6 +386,94 @@ def test_inputs_are_not_changed() -> None:
     assert all(np.array_equal(A, B) for A, B in zip(factors, p.factors, strict=True))
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("factor", [1e3, 1e5, 1e30, 1e200])
+def test_noise_told_far_too_large_explains_all(method: str, factor: float) -> None:
+    p = problem()
+    noise_var = factor * float(np.mean(p.y**2))
+    for prune in ("evidence", None):
+        result = kron_sbl(p.factors, p.y, method=method, noise_var=noise_var, prune=prune,
+                          max_iter=30)  # fmt: skip
+        assert result.noise_var == noise_var
+        assert np.all(np.isfinite(result.to_dense()))
+        if prune == "evidence":
+            assert result.status == "empty"
+    assert kron_sbl_rank_one(p.factors, p.y, noise_var=noise_var).method == "rank_one"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_noise_told_far_too_small_is_taken(method: str) -> None:
+    p = problem()
+    for noise_var in (1e-160, 1e-300):
+        result = kron_sbl(p.factors, p.y, method=method, noise_var=noise_var, max_iter=5)
+        assert result.noise_var == noise_var
+        assert np.all(np.isfinite(result.to_dense()))
+
+
+def test_what_can_be_represented_comes_back_whatever_the_units() -> None:
+    p = problem()
+    expected = kron_sbl(p.factors, p.y)
+    far = kron_sbl([H * 2.0**398 for H in p.factors], p.y * 2.0**464)
+    assert np.array_equal(far.coef * 2.0**730, expected.coef)  # 3 * 398 - 464
+    tiny = [p.factors[0] * 2.0**-400, p.factors[1] * 2.0**-400, p.factors[2]]
+    small = kron_sbl(tiny, p.y * 2.0**-464)
+    assert np.array_equal(small.variance() * 2.0**-672, expected.variance())  # 2 (464 - 800)
+    one = kron_sbl([p.factors[0] * 2.0**-570, *p.factors[1:]], p.y * 2.0**-330)
+    assert np.array_equal(one.coef * 2.0**-240, expected.coef)
+    assert all(np.all(np.isfinite(g)) for g in one.gamma)
+
+
+def test_a_noise_variance_beyond_float64_is_refused() -> None:
+    p = problem()
+    with pytest.raises(ValueError, match="y must be so small"):
+        kron_sbl(p.factors, p.y * 1e160)
+
+
+def dense_evidence(p: Any, gammas: list[Any], noise_var: float) -> float:
+    """Return the log-density of real data, but for its constant."""
+    A = functools.reduce(np.kron, p.factors)
+    S = (A * functools.reduce(np.kron, gammas)) @ A.T + noise_var * np.eye(A.shape[0])
+    y = p.y.ravel()
+    return -0.5 * float(np.linalg.slogdet(S)[1] + y @ np.linalg.solve(S, y))
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("method", ["auto", "mm"])
+def test_the_gain_of_what_is_left_out_is_that_of_the_best_slice(method: str, seed: int) -> None:
+    """Against the dense evidence, with each slice alone at its best variance."""
+    p = kronecker_sparse((10, 10), (6, 7), (2, 2), snr_db=10.0, rng=seed)
+    result = kron_sbl(p.factors, p.y, method=method)
+    if result.method == "rank_one":
+        assert np.isnan(result.excluded_gain)
+        return
+    gammas = [np.asarray(g) for g in result.gamma]
+    base, best = dense_evidence(p, gammas, result.noise_var), 0.0
+    for i in range(2):
+        for j in np.flatnonzero(gammas[i] == 0):
+            for value in gammas[i].max() * np.logspace(-4, 2, 25):
+                trial = [g.copy() for g in gammas]
+                trial[i][j] = value
+                best = max(best, dense_evidence(p, trial, result.noise_var) - base)
+    assert best - 1e-6 <= result.excluded_gain <= 1.1 * best + 0.1
+
+
+def test_the_gain_is_not_asked_for_with_a_coupling() -> None:
+    p = problem()
+    assert np.isnan(kron_sbl(p.factors, p.y, coupling=0.3).excluded_gain)
+
+
+@pytest.mark.parametrize("rank_one", [False, True])
+def test_results_travel(rank_one: bool) -> None:
+    p = kronecker_sparse((10, 9), (7, 6), (2, 2), rank_one=rank_one, rng=3)
+    result = kron_sbl(p.factors, p.y)
+    for again in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+        assert np.array_equal(again.coef, result.coef)
+        assert np.array_equal(again.variance(), result.variance())
+        assert np.array_equal(again.predict(p.factors)[1], result.predict(p.factors)[1])
+    H = KroneckerOperator(p.factors)
+    assert np.array_equal(pickle.loads(pickle.dumps(H)).matvec(np.ones(90)), H.matvec(np.ones(90)))
+
+
 # -------------------------------------------------------------------------------- refusals
 
 
@@ -412,6 +502,7 @@ def wrong(p: Any) -> dict[str, tuple[Any, type, str]]:
         "gamma0 shape": (
             (H, y, {"gamma0": [np.ones(11), np.ones(10), np.ones(9)]}), ValueError, r"\(12,\)",
         ),
+        "gamma0 far": ((H, y, {"gamma0": 1e300}), ValueError, "within a factor"),
         "gamma0 count": ((H, y, {"gamma0": [np.ones(12)]}), ValueError, "list of 3 vectors"),
         "coupling < 0": ((H, y, {"coupling": -0.5}), ValueError, "coupling"),
         "coupling entry": (

@@ -33,7 +33,7 @@ SNAPSHOTS = pytest.mark.parametrize("snapshots", [None, 3])
 
 def searched(model: Model, noise_var: float | None = None, **keywords: Any) -> Found:
     price = price_for("bic", model)
-    supports = supports_by_unfoldings(model, price, noise_var, unfolding_grams(model))
+    supports, _ = supports_by_unfoldings(model, price, noise_var, unfolding_grams(model))
     settings = {"noise_var": noise_var, "max_iter": 200, "tol": 1e-6, **keywords}
     return search(model, supports, price, RULES["mm"], History(), **settings)
 

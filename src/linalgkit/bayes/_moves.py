@@ -31,7 +31,7 @@ _MAX_MOVES = 2000
 # Slices of each mode that an exchange tries.
 _TRIALS = 2
 # The share of its price that a slice must bring to be tried in an exchange.
-_PROMISING = 0.4
+_PROMISING = 0.25
 # Slices are removed many at a time where a mode has this many, each for this share of its price.
 _MANY, _HARDLY = 6, 0.2
 

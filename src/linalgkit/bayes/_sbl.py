@@ -53,23 +53,24 @@ def kron_sbl(
 
     Parameters
     ----------
-    factors : sequence of array (M_i, N_i)
+    factors : list or tuple of array (M_i, N_i)
         Dictionaries of the modes, one or more, real or complex. Neither the unit nor the norm of a
         column matters; columns of zeros never enter.
     y : array (M_1, ..., M_I) or (M_1 ... M_I,)
-        The data, as a tensor or flat in C order; with an axis more, (L,), for snapshots that share
-        their support. Of the library and device of the factors.
+        The data: the tensor where their shape begins so, else flat in C order; with an axis more,
+        (L,), for snapshots that share their support. Of the library and device of the factors.
     noise_var : float, optional
         Variance of the noise in each number of `y` (complex: of its modulus), in the squared unit
         of `y`. None estimates it.
     method : {"auto", "mm", "jacobi", "am", "svd", "ecm", "ksbl"}
         ``"auto"`` looks for the support in the unfoldings of the data, refines it by evidence,
-        tries an `x` of rank one where the unfoldings look so, and keeps what has the highest
+        tries an `x` of rank one where the unfoldings look so, starts a second time from all columns
+        where the first support is doubtful and the problem small, and keeps what has the highest
         penalised evidence. The others start from all columns: ``"mm"`` maximises a lower bound of
         the evidence in one mode after another, ``"jacobi"`` in all modes from one pass, ``"ecm"``
         is EM one mode at a time. ``"am"``, ``"svd"`` and ``"ksbl"`` are the paper's algorithms,
         which form tensors of size N (:mod:`linalgkit.bayes.theory` has their settings).
-    coupling : float, array (N_i, N_i), or sequence of these and None, optional
+    coupling : float, array (N_i, N_i), or list of these and None, optional
         Pattern coupling for supports in blocks: the variances of mode i are ``C_i`` times the
         hyperparameters, for a matrix that is not negative; a number b stands for the tridiagonal
         matrix of 1 and b. For all methods but "svd" and "ksbl"; "auto" is "mm" then.
@@ -77,11 +78,11 @@ def kron_sbl(
         Hyperparameters to start from, in the squared unit of `x` for their product; zeros stay out
         unless the evidence asks for them. With "auto", "mm" starts from them.
     max_iter : int, default 200
-        Cycles of updates between two changes of the support.
+        Cycles of updates between two changes of the support; fifty times as many in all.
     tol : float, default 1e-6
         A climb ends where a cycle changes the product of the hyperparameters, in the 2-norm, and
         the noise variance by less than this share.
-    prune : {"evidence"}, float, sequence of float or None
+    prune : {"evidence"}, float, list or tuple of float, or None
         ``"evidence"`` removes a slice only at rest and only if the evidence falls by less than its
         price, and takes one in, now or again, if it rises by more. A float (one a mode) is the
         paper's rule: below that share of the largest of the mode, a hyperparameter is removed for
@@ -95,8 +96,9 @@ def kron_sbl(
     rng : None, int, SeedSequence, BitGenerator or Generator, optional
         Source of random restarts.
     callback : callable, optional
-        Called as ``callback(n_iter, evidence)`` after each cycle, with the evidence in working
-        units (it differs from the result's by a constant).
+        Called as ``callback(n_iter, evidence)`` after the cycles of every candidate, each of which
+        counts its own, with the evidence in working units (it differs from the result's by a
+        constant). Trials of exchanges count, but are not reported.
 
     Returns
     -------
@@ -315,7 +317,7 @@ def kron_sbl_rank_one(
 
     Parameters
     ----------
-    factors : sequence of array (M_i, N_i)
+    factors : list or tuple of array (M_i, N_i)
         Dictionaries of the modes.
     y : array (M_1, ..., M_I) or (M_1 ... M_I,)
         The data; with an axis more, (L,), for snapshots ``x_1 kron ... kron x_I`` times a number

@@ -1,15 +1,16 @@
 """Constants and rules of the paper on Kronecker-structured sparse Bayesian learning, by name.
 
-He and Joseph run expectation maximisation under the prior variances ``gamma_1 kron ... kron
+He and Joseph [1]_ run expectation maximisation under the prior variances ``gamma_1 kron ... kron
 gamma_I``. Their algorithms differ in the step that fits the gamma_i to the posterior second
 moments, and in when a hyperparameter is pruned; :func:`published` has what belongs to each::
 
     kron_sbl(factors, y, noise_var=s2, **theory.published("am"))
 
-Not everything is within reach of :func:`~linalgkit.bayes.kron_sbl`, where it hangs on the unit of
-the data: the absolute pruning level of the channel experiment (`IRS_FLOOR`), absolute inner
-tolerances, and the fit of SVD-KroSBL to columns that are not of unit norm. There the relative
-quantities, and columns of unit norm, take their place.
+Thresholds and fits are those of the caller's columns. Not everything is within reach of
+:func:`~linalgkit.bayes.kron_sbl`, where it hangs on the unit of the data: the absolute pruning
+level of the channel experiment (`IRS_FLOOR`), the absolute floor of the pattern-coupled fit, and
+absolute inner tolerances. There relative quantities take their place, so that "pc" keeps other slices than
+the published scripts do.
 
 References
 ----------
