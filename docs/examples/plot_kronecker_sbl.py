@@ -45,8 +45,8 @@ plt.show()
 # ----------------
 #
 # The same estimate beside two of the paper's algorithms with its own settings, on five channels,
-# each with pilots and patterns of its own. The thin lines are single channels: the means of
-# the two are those of channels that they miss altogether.
+# each with pilots and patterns of its own. The thin lines are single channels: where a channel is
+# missed altogether, it makes the mean.
 
 ways = {
     "auto": {},

@@ -5,14 +5,19 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 
+from linalgkit import AccuracyWarning
 from linalgkit.bayes import KroneckerOperator, KronSBLResult, kron_sbl, kron_sbl_rank_one, theory
 from linalgkit.datasets import kronecker_sparse
 from tests.conftest import Backend
+
+# Many of these answers are cut short or of noise alone; what is warned of has tests of its own.
+pytestmark = pytest.mark.filterwarnings("ignore::linalgkit.AccuracyWarning")
 
 METHODS = ("auto", "mm", "jacobi", "ecm", "am", "ksbl", "svd")
 MONOTONE = ("auto", "mm", "jacobi", "ecm", "am", "ksbl")
@@ -474,6 +479,43 @@ def test_results_travel(rank_one: bool) -> None:
     assert np.array_equal(pickle.loads(pickle.dumps(H)).matvec(np.ones(90)), H.matvec(np.ones(90)))
 
 
+# -------------------------------------------------------------------------------- warnings
+
+
+def warns(text: str, *args: Any, **options: Any) -> KronSBLResult:
+    """Return the result of a call that must warn."""
+    with pytest.warns(AccuracyWarning, match=text):
+        return kron_sbl(*args, **options)
+
+
+def test_what_is_weaker_than_asked_is_warned_of() -> None:
+    p = problem()
+    warns("Raise max_iter", p.factors, p.y, method="mm", prune=None, max_iter=3)
+    warns("taken for noise", p.factors, p.y, noise_var=1e3 * float(np.mean(p.y**2)))
+    rng = np.random.default_rng(5)
+    factors = [rng.standard_normal((4, 9)), rng.standard_normal((5, 11))]
+    X = np.zeros((9, 11))
+    X[2, [3, 7]] = [1.0, -2.0]
+    warns("rounding level", factors, factors[0] @ X @ factors[1].T)
+
+
+def test_data_in_another_order_are_warned_of() -> None:
+    p = kronecker_sparse((14, 14, 14), (8, 8, 8), (2, 2, 2), snr_db=25.0, rng=0)
+    result = warns("is not sparse", p.factors, p.y.ravel(order="F"))
+    assert any(k >= 8 for k in result.shape)
+
+
+def test_a_good_answer_and_data_of_zeros_are_not_warned_of() -> None:
+    p = problem()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = kron_sbl(p.factors, p.y)
+        kron_sbl(p.factors, 0 * p.y)
+        kron_sbl_rank_one(p.factors, 0 * p.y)
+    assert len(result.price) == 3
+    assert result.excluded_gain < max(result.price)
+
+
 # -------------------------------------------------------------------------------- refusals
 
 
@@ -544,6 +586,13 @@ def test_libraries_do_not_mix(xp: Backend) -> None:
         kron_sbl([xp.asarray(p.factors[0]), *p.factors[1:]], p.y)
     with pytest.raises(TypeError, match="gamma0"):
         kron_sbl(p.factors, p.y, gamma0=[xp.asarray(np.ones(n)) for n in (12, 10, 9)])
+
+
+@pytest.mark.parametrize("method", ["am", "svd", "ksbl"])
+def test_tensors_of_the_size_of_the_unknown_are_refused_where_too_large(method: str) -> None:
+    factors = [np.ones((2, 600)) for _ in range(3)]
+    with pytest.raises(MemoryError, match="'auto', 'mm', 'jacobi' or 'ecm'"):
+        kron_sbl(factors, np.ones((2, 2, 2)), method=method)
 
 
 def test_a_dense_answer_over_the_limit_is_refused() -> None:

@@ -35,9 +35,10 @@ _FIRST_TOL = 1e-3
 # Rank one is tried where the second eigenvalue of every unfolding is at most so many times the
 # largest that noise alone has.
 _RANK_ONE = 1.5
+_LARGEST = 2**30  # bytes of a tensor of the size of the unknown
 _ANNEALING = 8
 # Multiplications of one chain of mode products up to which a doubtful support is asked for twice.
-_SMALL = 2_000_000
+_SMALL = 200_000
 _INTERPOLATED = 1e-8  # of the mean square: the noise that is left where all columns fit the data
 _SPREAD = 2.0  # of the logarithms of random starts
 
@@ -173,6 +174,7 @@ def _from_all(
     model: Model, asked: Request, method: str, start: Start, history: History, estimate: bool
 ) -> tuple[State, list[Array], bool]:
     """Climb from a start on all columns; return where it ends, on which columns, and if at rest."""
+    _check_size(model, RULES[_rule(method, asked)].published)
     state = State(in_widest(model), start.gammas, start.noise, asked.couplings)
     history.change(state)
     columns = [_HOST.arange(n) for n in model.widths]
@@ -189,6 +191,16 @@ def _from_all(
         state, columns = _compressed(model, state, columns)
 
 
+def _check_size(model: Model, published: str | None) -> None:
+    """Refuse the paper's methods, which form tensors like the unknown, where too large."""
+    needed = 8 * math.prod(model.widths)
+    if published is not None and needed > _LARGEST:
+        raise MemoryError(
+            f"method must be 'auto', 'mm', 'jacobi' or 'ecm' for {math.prod(model.widths)} "
+            f"unknowns, since {published!r} forms tensors of that size, {needed} bytes each."
+        )
+
+
 def _rule(method: str, asked: Request) -> str:
     return "pc" if method == "am" and asked.couplings is not None else method
 
@@ -196,7 +208,9 @@ def _rule(method: str, asked: Request) -> str:
 def _compressible(state: State) -> bool:
     """Tell whether the ranges of the columns that are in are clearly smaller than the space."""
     sizes = state.model.sizes
-    return any(k < _COMPRESS * m for k, m in zip(counts(state), sizes, strict=True))
+    return not is_empty(state) and any(
+        k < _COMPRESS * m for k, m in zip(counts(state), sizes, strict=True)
+    )
 
 
 def _compressed(model: Model, state: State, columns: Sequence[Array]) -> tuple[State, list[Array]]:

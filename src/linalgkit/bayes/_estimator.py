@@ -102,9 +102,10 @@ class KronSBL(EstimatorMixin, Stateful):
     Up to ``max(2 M, 1024)`` snapshots of ``M = M_1 ... M_I`` numbers are kept, and the answer is
     that of :func:`kron_sbl`. Beyond, a triangular factor ``R`` of theirs and the later ones are
     kept, between M and that many columns with the second moments of all snapshots: hyperparameters,
-    support, noise, evidence and posterior variances are still those of all of them, up to rounding,
-    but `coef_` and `predict` belong to these columns; :meth:`transform` gives the coefficients of
-    any snapshot. How the snapshots were cut into calls changes nothing, to the bit.
+    support, noise, evidence and posterior variances (but of rank one) are still those of all of
+    them, up to rounding, but `coef_` and `predict` belong to these columns; :meth:`transform` gives
+    the coefficients of any snapshot. How the snapshots were cut into calls changes nothing, to the
+    bit.
 
     An answer is found when it is first asked for after new data. Options changed while a stream is
     under way wait for the next `fit`. A saved state holds no callback, and of `rng` an integer
@@ -382,7 +383,7 @@ class KronSBL(EstimatorMixin, Stateful):
                 "the answer found, an unknown of rank one. Call fit with the snapshots, or take a "
                 "method other than 'auto'."
             )
-        prepared = prepare(self._taken(stream.factors, y))
+        prepared = prepare(self._taken(stream.factors, y), near=answer._units.exponent)
         core = posterior_mean(prepared, answer)
         core = core if prepared.data.has_snapshots else core[..., 0]
         return Units.of(prepared).kept(core)
@@ -401,7 +402,8 @@ class KronSBL(EstimatorMixin, Stateful):
         -------
         float
             Nats, summed over the snapshots; of circular complex noise where the stream is complex.
-            For the snapshots that were solved with it is the last of `evidence_`.
+            For the snapshots that were solved with it is the last of `evidence_`, but for an answer
+            of rank one.
 
         Raises
         ------
@@ -420,7 +422,8 @@ class KronSBL(EstimatorMixin, Stateful):
             factors = stream.factors
         else:
             kronecker_factors(factors, widths=stream.widths)
-        return log_density(prepare(self._taken(factors, y)), answer)
+        prepared = prepare(self._taken(factors, y), near=answer._units.exponent)
+        return log_density(prepared, answer)
 
     # ------------------------------------------------------------------------------- helpers
 

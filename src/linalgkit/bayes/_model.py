@@ -34,6 +34,7 @@ from linalgkit.bayes._modes import KroneckerData, UnitColumns, mode_products, un
 _HOST = numpy_namespace()
 #: The smallest noise variance that is told from none, over the mean square of the data.
 NOISE_FLOOR = 1e-14
+_FAR_APART = 100  # binary digits between the norms of columns, beyond which they count as that far
 _SINGLE = 1e-12  # roundoffs above this are those of single precision
 
 
@@ -159,16 +160,19 @@ def wide_host(H: Array) -> Array:
     return _HOST.astype(host, widest_dtype(_HOST, "cpu", host.dtype), copy=False)
 
 
-def prepare(data: KroneckerData, snapshots: int | None = None) -> Prepared:
+def prepare(data: KroneckerData, snapshots: int | None = None, near: int | None = None) -> Prepared:
     """Return the model of checked data, scaled.
 
-    `snapshots` is the number of those that `data.Y` stands for, if it holds fewer columns.
+    `snapshots` is the number of those that `data.Y` stands for, if it holds fewer columns. `near`
+    keeps the exponent of the scale within 120 of another one.
     """
     parts = [unit_columns(wide_host(H), _HOST) for H in data.factors]
     Y, xp, where = data.Y, data.xp, data.device
     if is_on_host(Y):
         Y, xp, where = to_numpy(Y), _HOST, "cpu"
     exponent = scale_exponent(max_abs(Y, xp))
+    if near is not None:
+        exponent = min(max(exponent, near - 120), near + 120)
     Y = ldexp(Y, -exponent, xp)
     model = Model(
         tuple(part.columns for part in parts),
@@ -189,7 +193,7 @@ def _squares(part: UnitColumns) -> Array:
     """Return squared norms over the largest power of four among them; one for zeros."""
     exponents = _HOST.asarray(part.exponents)
     largest = int(_HOST.max(_HOST.where(part.norms > 0, exponents, -(10**6))))
-    squares = _HOST.ldexp(part.norms**2, 2 * (exponents - largest))
+    squares = _HOST.ldexp(part.norms**2, 2 * _HOST.maximum(exponents - largest, -_FAR_APART))
     return _HOST.where(squares > 0, squares, 1.0)
 
 

@@ -305,7 +305,7 @@ def _listed(factors: Any) -> Sequence[Any]:
     if not isinstance(factors, (list, tuple)):
         raise TypeError(
             f"factors must be a list or tuple of matrices, got {type(factors).__name__}. A single "
-            "matrix H goes into a list: [H]."
+            "matrix H goes into a list: [H]; a stack of matrices becomes one by list(factors)."
         )
     if not factors:
         raise ValueError(

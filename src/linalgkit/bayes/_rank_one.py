@@ -214,6 +214,7 @@ class _Product:
         size = model.modes + self.with_snapshots
         self.fits: list[Array] = [None] * size  # H_i m_i
         self.squares = [0.0] * size  # E |H_i x_i|^2
+        self.spreads = [0.0] * size  # what that is above the square of the mean
         self.divergences: list[float | None] = [None] * size
         self.singles: list[Single | None] = [None] * model.modes
         self.snapshot_variance = 0.0
@@ -295,7 +296,7 @@ class _Product:
         C, gamma = single.covariance, single.gamma[single.support]
         self.singles[i], self.fits[i] = single, B @ mean
         spread = float(((B @ C).conj() * B).real.sum())
-        self.squares[i] = float(abs2(self.fits[i]).sum()) + spread
+        self.squares[i], self.spreads[i] = float(abs2(self.fits[i]).sum()) + spread, spread
         self.divergences[i] = kappa * _divergence(mean, C, gamma)
 
     def _solve_snapshots(self, data: Array, noise: float) -> None:
@@ -303,7 +304,7 @@ class _Product:
         c, variance = data / (1 + noise), noise / (1 + noise)
         square = float(abs2(c).sum())
         self.fits[-1], self.snapshot_variance = c, variance
-        self.squares[-1] = square + L * variance
+        self.squares[-1], self.spreads[-1] = square + L * variance, L * variance
         self.divergences[-1] = kappa * (square + L * (variance - 1 - math.log(variance)))
 
     def estimate_noise(self, history: list[float]) -> None:
@@ -319,8 +320,10 @@ class _Product:
         rest = self.model.energy - 2 * self.inner + second
         if rest > _SAFE_SHARE * self.model.energy:
             return rest
-        mean = math.prod(float(abs2(u).sum()) for u in self.fits)
-        return _explicit_rest(self.model, self.fits) + max(second - mean, 0.0)
+        extra, mean = 0.0, 1.0  # of the second moment above the mean, a sum of positive terms
+        for u, square, spread in zip(self.fits, self.squares, self.spreads, strict=True):
+            extra, mean = extra * square + mean * spread, mean * float(abs2(u).sum())
+        return _explicit_rest(self.model, self.fits) + extra
 
     def bound(self) -> float:
         """Return the lower bound of the log-evidence."""

@@ -93,7 +93,7 @@ def request(
         )
         given = noise_var
         noise_var = ldexp_float(noise_var, -2 * prepared.exponent)
-        noise_var = min(max(noise_var, 1 / _FAR), _FAR)
+        noise_var = min(max(noise_var, prepared.model.noise_floor, 1 / _FAR), _FAR)
     restarts = check_int("restarts", restarts, 0)
     if callback is not None and not callable(callback):
         raise TypeError(

@@ -131,8 +131,8 @@ class KronSBLResult:
         Noise variance, given or estimated.
     evidence : host array (n,)
         Log-evidence (nats) of the start, after every cycle, and after every change of the support;
-        it does not fall but where `changes` says so, and with ``method="svd"``. With
-        ``method="rank_one"`` a lower bound of it, after every step of one mode.
+        it does not fall but where `changes` says so, and with ``method="svd"``, or ``"am"`` and a
+        coupling. With ``method="rank_one"`` a lower bound of it, after every step of one mode.
     changes : tuple of int
         Positions in `evidence` that changes of the support led to.
     n_iter : int
@@ -144,6 +144,8 @@ class KronSBLResult:
         Nats that the best slice left out would add to the evidence by itself: below its price, or
         it would be in (unless `status` is "max_iter"). NaN where the method does not ask: with a
         coupling, rank one, and a support that is not chosen by the evidence.
+    price : tuple of float
+        Nats that a slice of each mode must be worth to be in, by the `penalty`.
     score : float
         Last evidence less the price of the support, which chose among the candidates. For
         "rank_one" the bound, the nats of the scales and phases that leave `x` unchanged added.
@@ -165,6 +167,7 @@ class KronSBLResult:
     n_iter: int
     kkt_residual: float
     excluded_gain: float
+    price: tuple[float, ...]
     score: float
     method: str
     status: str
@@ -285,7 +288,8 @@ class KronSBLResult:
         mean : array (P_1, ..., P_I) or (P_1, ..., P_I, L)
             Posterior mean of the signal; flat, (P,) or (P, L), where the data came flat.
         variance : array (P_1, ..., P_I)
-            Posterior variance of the signal; noise would add ``noise_var``. Laid out alike.
+            Posterior variance of the signal; noise would add ``noise_var``. Laid out alike; with
+            ``method="rank_one"`` and snapshots one axis more, (L,).
 
         Raises
         ------

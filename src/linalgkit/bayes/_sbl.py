@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from linalgkit._core.array import Array, numpy_namespace
 from linalgkit._core.capabilities import capability
 from linalgkit._core.scaling import ldexp_float
+from linalgkit._core.validation import AccuracyWarning
 from linalgkit.bayes._candidates import (
     Candidate,
     best_candidate,
@@ -78,7 +80,8 @@ def kron_sbl(
         Hyperparameters to start from, in the squared unit of `x` for their product; zeros stay out
         unless the evidence asks for them. With "auto", "mm" starts from them.
     max_iter : int, default 200
-        Cycles of updates between two changes of the support; fifty times as many in all.
+        Cycles of updates between two changes of the support, fifty times as many in all: to be
+        raised where the status is "max_iter".
     tol : float, default 1e-6
         A climb ends where a cycle changes the product of the hyperparameters, in the 2-norm, and
         the noise variance by less than this share.
@@ -115,6 +118,12 @@ def kron_sbl(
     MemoryError
         If "am", "svd" or "ksbl" would form more than 1 GiB.
 
+    Warns
+    -----
+    AccuracyWarning
+        If the stopping rule was not met, the noise estimate ended at rounding level, all was taken
+        for noise, or a mode keeps as many columns as it has rows, which is not sparse.
+
     See Also
     --------
     kron_sbl_rank_one : for an `x` of rank one.
@@ -125,8 +134,10 @@ def kron_sbl(
     -----
     The answer is a place where no slice can be removed or taken in by itself, and none exchanged as
     far as it was tried, with profit in the penalised evidence: a local optimum, as every known
-    method finds. The evidence rises but where `changes` says so (and not for "svd"). Multiplying
-    `y` or columns by powers of two changes the answer by these powers, to the bit.
+    method finds. The evidence rises but where `changes` says so (and not for "svd", and "am" with
+    a coupling). Multiplying `y` or columns by powers of two changes the answer by these powers, to
+    the bit (not single columns with "am", "svd" and "ksbl", whose fits and thresholds are in their
+    unit).
 
     Storage: one copy of `y` in its own precision, ``2 sum_i M_i N_i`` numbers, and for "auto" the
     tensor of one product of `y` with thin bases. The other methods hold about three tensors of the
@@ -193,8 +204,52 @@ def solve(
     best = best_of(model, asked, price)
     is_empty = any(not bool((g > 0).any()) for g in best.gammas)
     if is_empty or (asked.by_evidence and best.score <= _of_noise(model, asked)):
+        warn_empty()
         return empty_result(prepared, asked, method)
-    return result_of(prepared, asked, best)
+    result = result_of(prepared, asked, best)
+    warn_of(result, asked)
+    return result
+
+
+def warn_empty() -> None:
+    """Warn that nothing but noise was found in data that are not zero."""
+    warnings.warn(
+        "no column raises the evidence by its price: all of y is taken for noise, and the answer "
+        "is zero. If there is signal, look at the unit of noise_var (a variance), or lower the "
+        "penalty.",
+        AccuracyWarning,
+        stacklevel=4,
+    )
+
+
+def warn_of(result: KronSBLResult, asked: Request) -> None:
+    """Warn of an answer that is weaker than asked."""
+    text = ""
+    if result.status == "max_iter":
+        text = (
+            f"the hyperparameters still changed after {asked.max_iter} cycles (kkt_residual "
+            f"{result.kkt_residual:.1e}). Raise max_iter, or tol."
+        )
+    elif result.status == "noise_floor":
+        text = (
+            "the noise variance ended at rounding level: the data are interpolated, and variances "
+            "mean nothing. Give noise_var if there is noise."
+        )
+    sizes = result._units.prepared.data.sizes
+    full = [
+        i
+        for i, (k, m, n) in enumerate(zip(result.shape, sizes, result.widths, strict=True))
+        if k >= m < n and m > 1
+    ]
+    if asked.by_evidence and full and not text:
+        i = full[0]
+        text = (
+            f"factors[{i}] keeps {result.shape[i]} columns for its {sizes[i]} rows: that is not "
+            "sparse. The order of y or of the factors may be another, y may have an offset, "
+            "noise_var may be too small, or the support is no product."
+        )
+    if text:
+        warnings.warn(text, AccuracyWarning, stacklevel=4)
 
 
 def _of_noise(model: Model, asked: Request) -> float:
@@ -229,6 +284,7 @@ def result_of(prepared: Prepared, asked: Request, best: Candidate) -> KronSBLRes
         n_iter=best.history.cycles,
         kkt_residual=best.kkt,
         excluded_gain=best.gain,
+        price=price_for(asked.penalty, model).each,
         score=best.score + shift,
         method=best.method,
         status=status,
@@ -291,6 +347,7 @@ def empty_result(prepared: Prepared, asked: Request, method: str) -> KronSBLResu
         n_iter=0,
         kkt_residual=0.0,
         excluded_gain=math.nan,
+        price=price_for(asked.penalty, model).each,
         score=evidence,
         method=method,
         status="empty",
@@ -341,6 +398,11 @@ def kron_sbl_rank_one(
     Raises
     ------
     TypeError, ValueError
+        As :func:`kron_sbl`.
+
+    Warns
+    -----
+    AccuracyWarning
         As :func:`kron_sbl`.
 
     See Also

@@ -9,8 +9,8 @@ moments, and in when a hyperparameter is pruned; :func:`published` has what belo
 Thresholds and fits are those of the caller's columns. Not everything is within reach of
 :func:`~linalgkit.bayes.kron_sbl`, where it hangs on the unit of the data: the absolute pruning
 level of the channel experiment (`IRS_FLOOR`), the absolute floor of the pattern-coupled fit, and
-absolute inner tolerances. There relative quantities take their place, so that "pc" keeps other slices than
-the published scripts do.
+absolute inner tolerances. There relative quantities take their place, so that "pc" keeps other
+slices than the published scripts do.
 
 References
 ----------
