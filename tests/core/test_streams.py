@@ -86,6 +86,7 @@ def test_memmap_is_never_loaded_as_a_whole(tmp_path):
     n, d = 4000, 100
     mapped = np.memmap(tmp_path / "rows.bin", dtype=np.float64, mode="w+", shape=(n, d))
     mapped[:] = 1
+    assert len(list(row_blocks(mapped, block_rows=64))) == 63  # what is imported at first use
     tracemalloc.start()
     sizes = [(block.shape[0], type(block)) for block in row_blocks(mapped, block_rows=64)]
     peak = tracemalloc.get_traced_memory()[1]
