@@ -13,7 +13,8 @@ each mode. Nothing of the size of `x` is formed::
 
 from linalgkit.bayes import theory
 from linalgkit.bayes._estimator import KronSBL
-from linalgkit.bayes._omp import KronOMPResult, kron_omp
+from linalgkit.bayes._omp import kron_omp
+from linalgkit.bayes._omp_result import KronOMPResult
 from linalgkit.bayes._operator import KroneckerOperator
 from linalgkit.bayes._result import KronSBLResult
 from linalgkit.bayes._sbl import kron_sbl, kron_sbl_rank_one
