@@ -322,7 +322,7 @@ class KronSBL(EstimatorMixin, Stateful):
     def predict(
         self, factors: Sequence[Array] | None = None, *, return_std: bool = False
     ) -> Array | tuple[Array, Array]:
-        """Return the posterior mean of the signal ``(F_1 kron ... kron F_I) x``.
+        """Return the posterior mean of the signal at the rows of other factors.
 
         Parameters
         ----------

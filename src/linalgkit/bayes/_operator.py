@@ -47,7 +47,9 @@ DENSE_BYTES = 2**30  # that a dense copy may take by default
 
 @capability("bayes.KroneckerOperator")
 class KroneckerOperator(PortablePickle):
-    """The matrix ``H_1 kron ... kron H_I`` of shape (prod M_i, prod N_i), by its products.
+    """A Kronecker product of matrices, of shape (prod M_i, prod N_i), by its products.
+
+    The matrix ``H_1 kron ... kron H_I`` is never formed.
 
     Parameters
     ----------

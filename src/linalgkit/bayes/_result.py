@@ -276,7 +276,7 @@ class KronSBLResult:
         return self._units.real(values if indices is None else self._entries(values, indices))
 
     def predict(self, factors: Sequence[Array]) -> tuple[Array, Array]:
-        """Return mean and variance of the signal ``(F_1 kron ... kron F_I) x``.
+        """Return mean and variance of the signal at the rows of other factors.
 
         Parameters
         ----------

@@ -47,9 +47,10 @@ def kron_sbl(
     rng: Any = None,
     callback: Callable[[int, float], Any] | None = None,
 ) -> KronSBLResult:
-    """Find the sparse `x` in ``y = (H_1 kron ... kron H_I) x + noise`` whose support is a product.
+    """Find a sparse unknown, seen through a Kronecker product, whose support is a product.
 
-    The entries of `x` are independent, normal with mean zero, and the variance of an entry is the
+    The model is ``y = (H_1 kron ... kron H_I) x + noise``. The entries of `x` are independent,
+    normal with mean zero, and the variance of an entry is the
     product of one hyperparameter of each mode; those that maximise the evidence of the data are
     mostly zero. Nothing of the size ``N = N_1 ... N_I`` of `x` is formed.
 
@@ -367,7 +368,7 @@ def kron_sbl_rank_one(
     penalty: str | float = "bic",
     callback: Callable[[int, float], Any] | None = None,
 ) -> KronSBLResult:
-    """Find a sparse `x` of rank one, ``x = x_1 kron ... kron x_I``, mode by mode.
+    """Find a sparse unknown of rank one, a Kronecker product of vectors, mode by mode.
 
     The data are decomposed into one vector a mode, and each is a small sparse problem, solved in
     turn given the posterior of the others.
