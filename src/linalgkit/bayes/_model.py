@@ -27,9 +27,10 @@ from linalgkit._core.array import (
     to_numpy,
     widest_dtype,
 )
+from linalgkit._core.modes import mode_products
 from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
 from linalgkit._core.state import PortablePickle
-from linalgkit.bayes._modes import KroneckerData, UnitColumns, mode_products, unit_columns
+from linalgkit.bayes._modes import KroneckerData, UnitColumns, unit_columns
 
 _HOST = numpy_namespace()
 #: The smallest noise variance that is told from none, over the mean square of the data.

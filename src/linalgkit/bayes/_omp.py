@@ -28,16 +28,11 @@ from linalgkit._core.array import (
     to_numpy,
 )
 from linalgkit._core.capabilities import capability
+from linalgkit._core.modes import mode_products
 from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, norm_fro, scale_exponent
 from linalgkit._core.triangular import solve_triangular
 from linalgkit._core.validation import check_float, check_int, message
-from linalgkit.bayes._modes import (
-    KroneckerData,
-    abs_squared,
-    kronecker_data,
-    mode_products,
-    unit_columns,
-)
+from linalgkit.bayes._modes import KroneckerData, abs_squared, kronecker_data, unit_columns
 from linalgkit.bayes._omp_result import KronOMPResult
 
 _HOST = numpy_namespace()

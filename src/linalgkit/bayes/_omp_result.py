@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from linalgkit._core.array import Array, array_namespace, device
-from linalgkit.bayes._modes import kronecker_factors, mode_products
+from linalgkit._core.modes import mode_products
+from linalgkit.bayes._modes import kronecker_factors
 from linalgkit.bayes._operator import DENSE_BYTES, check_memory
 
 

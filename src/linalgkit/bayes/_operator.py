@@ -32,15 +32,10 @@ from linalgkit._core.array import (
     working_dtype,
 )
 from linalgkit._core.capabilities import capability
+from linalgkit._core.modes import mode_products
 from linalgkit._core.state import PortablePickle
 from linalgkit._core.validation import check_finite_block, check_int, message
-from linalgkit.bayes._modes import (
-    KroneckerFactors,
-    kronecker_factors,
-    mode_products,
-    power_rows,
-    unit_columns,
-)
+from linalgkit.bayes._modes import KroneckerFactors, kronecker_factors, power_rows, unit_columns
 
 DENSE_BYTES = 2**30  # that a dense copy may take by default
 

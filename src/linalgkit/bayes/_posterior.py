@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from linalgkit._core.array import Array, numpy_namespace
+from linalgkit._core.modes import mode_products
 from linalgkit.bayes._model import Model, wide_host
-from linalgkit.bayes._modes import mode_products
 from linalgkit.bayes._state import State, abs2, product_of
 
 _HOST = numpy_namespace()

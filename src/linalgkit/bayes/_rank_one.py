@@ -24,9 +24,9 @@ from linalgkit._core.array import (
     numpy_namespace,
     widest_dtype,
 )
+from linalgkit._core.modes import mode_product, mode_products
 from linalgkit._core.scaling import norm_fro
 from linalgkit.bayes._model import Model, wide_host
-from linalgkit.bayes._modes import mode_product, mode_products
 from linalgkit.bayes._moves import Price
 from linalgkit.bayes._single import Single, solve_single
 from linalgkit.bayes._state import abs2

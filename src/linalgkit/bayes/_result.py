@@ -19,10 +19,11 @@ from linalgkit._core.array import (
     to_numpy,
     widest_float,
 )
+from linalgkit._core.modes import mode_products
 from linalgkit._core.scaling import ldexp, silent
 from linalgkit._core.validation import check_array_2d
 from linalgkit.bayes._model import Prepared, wide_host
-from linalgkit.bayes._modes import divided_along, kronecker_factors, mode_products
+from linalgkit.bayes._modes import divided_along, kronecker_factors
 from linalgkit.bayes._operator import DENSE_BYTES, check_memory
 
 _HOST = numpy_namespace()

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from linalgkit._core.array import Array, numpy_namespace
+from linalgkit._core.modes import mode_gram, mode_product, mode_products
 from linalgkit._core.scaling import norm_fro
 from linalgkit.bayes._climb import History, Rule
 from linalgkit.bayes._model import Model, restricted, wide_host
-from linalgkit.bayes._modes import mode_gram, mode_product, mode_products
 from linalgkit.bayes._moves import (
     Price,
     entry_gains,

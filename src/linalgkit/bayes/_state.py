@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from linalgkit._core.array import Array, asarray, numpy_namespace, to_numpy, widest_float
+from linalgkit._core.modes import mode_gram, mode_product
 from linalgkit._core.scaling import silent
 from linalgkit._kernels import kron_pass, kron_weighted
 from linalgkit.bayes._model import Model, wide_host
-from linalgkit.bayes._modes import mode_gram, mode_product
 
 _HOST = numpy_namespace()
 # Host tensors up to this size take the shortest way, not the one of least memory.

@@ -29,6 +29,7 @@ from linalgkit._core.array import (
     working_dtype,
 )
 from linalgkit._core.linalg import svd_desc
+from linalgkit._core.modes import mode_products
 from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, norm_fro, scale_exponent, silent
 from linalgkit._core.validation import check_array_2d, check_finite_block
 from linalgkit.regression._intervals import column_norms
@@ -241,22 +242,6 @@ def _factor(Q: Array, R: Array, largest: list[float], eq: KronEquations) -> Fact
 def _divided(part: Factor, xp: Namespace) -> Array:
     """Return the pseudo-inverse of a factor but for its left vectors."""
     return part.inverse / xp.astype(part.s, part.inverse.dtype, copy=False)[None, :]
-
-
-def mode_products(T: Array, matrices: Sequence[Array], xp: Namespace) -> Array:
-    """Return a tensor multiplied by a matrix along each of its first axes, in their order."""
-    shape = [int(size) for size in T.shape]
-    for t, M in enumerate(matrices):
-        before, after = math.prod(shape[:t]), math.prod(shape[t + 1 :])
-        if before == 1:
-            T = M @ xp.reshape(T, (shape[t], after))
-        elif after == 1:
-            T = xp.reshape(T, (before, shape[t])) @ xp.matrix_transpose(M)
-        else:
-            T = M @ xp.reshape(T, (before, shape[t], after))
-        shape[t] = int(M.shape[0])
-        T = xp.reshape(T, tuple(shape))
-    return T
 
 
 def kron_residual(eq: KronEquations, X: Array) -> Array:
