@@ -45,6 +45,19 @@ INSTANCES = {
             ("Complex<double>", "Complex<double>"),
         )
     ],
+    "chebyshev": [
+        "chebyshev_rows<float>",
+        "chebyshev_rows<double>",
+        *(
+            f"row_contract<{t}, {s}>"
+            for t, s in (
+                ("float", "double"),
+                ("double", "double"),
+                ("Complex<float>", "Complex<double>"),
+                ("Complex<double>", "Complex<double>"),
+            )
+        ),
+    ],
     "dense": [
         *(
             f"normal_product<{t}, {m}, {is_residual}>"
