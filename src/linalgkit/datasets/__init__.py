@@ -8,6 +8,7 @@ blocks::
     patches = image_patches(photographs, size=8, order="random", rng=0)
     equations = neighbour_equations(photographs, size=5)    # pairs (A_block, b_block)
     y = borehole(points)                                    # (n, 8) in [-1, 1] -> (n,)
+    problems = smooth_functions()                           # .name, .function, .domain
     problem = kronecker_sparse((15, 15), (8, 12), (3, 3), snr_db=20.0, rng=0)   # .y, .support
 """
 
@@ -23,6 +24,7 @@ from linalgkit.datasets._kronecker import KroneckerSparseProblem, kronecker_spar
 from linalgkit.datasets._neighbours import NeighbourEquations, neighbour_equations
 from linalgkit.datasets._patches import PatchStream, image_patches
 from linalgkit.datasets._rows import RowStream
+from linalgkit.datasets._smooth import SmoothFunction, smooth_functions
 from linalgkit.datasets._spiked import (
     SpikedStream,
     power_law_rows,
@@ -38,6 +40,7 @@ __all__ = [
     "NeighbourEquations",
     "PatchStream",
     "RowStream",
+    "SmoothFunction",
     "SpikedStream",
     "borehole",
     "heavy_rows",
@@ -47,6 +50,7 @@ __all__ = [
     "neighbour_equations",
     "otl_circuit",
     "power_law_rows",
+    "smooth_functions",
     "sorted_by_projection",
     "spiked_covariance",
     "spiked_stream",

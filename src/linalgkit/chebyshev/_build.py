@@ -1,0 +1,250 @@
+"""How a function becomes a Tucker format: fibres, a core, a check at fresh points, more fibres.
+
+1. Fibres through the largest values met and through random points, of each mode, until fresh ones
+   lie in the span of those before: they give degrees and bases.
+2. The core, from values at a few nodes of each mode; or all coefficients from the full grid,
+   whichever takes fewer evaluations.
+3. A truncation, chosen and checked at fresh points.
+4. Where the check fails: from the worst points along each mode to the worst on that line, with new
+   fibres through all of them, and stricter bases; then 2. again.
+
+Differs from Dolgov, Kressner and Stroessner, SIAM J. Sci. Comput. 43 (2021) A2190: (i) columns are
+drawn at random and tested by fresh ones, instead of a pivoted search in all m r^2 of them; (ii)
+residuals at fresh points drive the enrichment, instead of a restart; (iii) nodes are oversampled,
+and the tensor of their values grows; (iv) the full grid is taken where it is cheaper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from linalgkit._core.array import Array, numpy_namespace
+from linalgkit.chebyshev._basis import nodes
+from linalgkit.chebyshev._check import Candidate, Checker
+from linalgkit.chebyshev._cross import CoreSamples, core_points
+from linalgkit.chebyshev._fibres import Fibres, Limits, PointSource
+from linalgkit.chebyshev._grid import grid_values, weighted_coefficients
+from linalgkit.chebyshev._norms import Norm
+from linalgkit.chebyshev._parts import Parts
+from linalgkit.chebyshev._raw import Raw, line_values
+from linalgkit.chebyshev._sampler import BudgetError, Sampler
+
+_HOST = numpy_namespace()
+_PEAKS = 2
+_MOST_ROUNDS = 40
+# Rounds without halving the error after which the search ends.
+_PATIENCE = 2
+_STRICTER = 0.5
+# Lines added where the error is within a factor of the target.
+_FAR, _FEW_LINES = 100.0, 4
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a caller asked for.
+
+    Attributes
+    ----------
+    limits : sequence of Limits
+        One a mode.
+    norm : Norm
+        In which the error counts.
+    method : {"auto", "grid", "cross"}
+        How the core is found.
+    ranks : tuple of int or None
+        Upper limits asked for by the caller.
+    n_iter : int
+        Sweeps of alternating least squares (HOOI) after a truncation.
+    n_check : int
+        Fresh points of a check.
+    pivots : array (q, d) or None
+        Points of [-1, 1]^d through which fibres are taken.
+    """
+
+    limits: Sequence[Limits]
+    norm: Norm
+    method: str
+    ranks: tuple[int, ...] | None
+    n_iter: int
+    n_check: int
+    pivots: Array | None
+
+    @property
+    def tol(self) -> float:
+        """Relative tolerance."""
+        return self.limits[0].tol
+
+    @property
+    def has_degrees(self) -> bool:
+        """Whether the caller gave the degrees."""
+        return self.limits[0].fixed_nodes is not None
+
+
+@dataclass
+class Outcome:
+    """What was built, in units of the sampler; parts lie on the host."""
+
+    parts: Parts
+    error: float
+    scale: float
+    status: str
+    rounds: int
+
+
+class Builder:
+    """The loop over rounds; `sampler` asks the function."""
+
+    def __init__(self, sampler: Sampler, wish: Wish, rng: Any) -> None:
+        self.sampler, self.wish = sampler, wish
+        self.order = sampler.order
+        self.draw = PointSource(self.order, rng)
+        self.fibres = [Fibres(k, limits) for k, limits in enumerate(wish.limits)]
+        self.core = CoreSamples(self.order)
+        self.unit = tuple((-1.0, 1.0) for _ in range(self.order))
+        self.check = Checker(sampler, wish.norm, wish.tol, self.draw, wish.n_check)
+        self.lengths = [1] * self.order
+        self.rounds = 0
+
+    # ------------------------------------------------------------------------------ the loop
+
+    def run(self) -> Outcome:
+        """Return the best of all rounds."""
+        self._first_fibres()
+        best, status = self._round(), ""
+        stale = 0
+        while best.error > self.check.target and self._may_go_on(stale):
+            try:
+                self._enrich(best)
+                found = self._round()
+            except BudgetError:
+                status = "max_evals"
+                break
+            self.check.rejudge(best)
+            stale = 0 if found.error <= 0.5 * best.error else stale + 1
+            best = found if found.error <= best.error else best
+        parts, error = self.check.settle(best)
+        missed = error > self.check.target
+        status = (status or self._why()) if missed else "converged"
+        return Outcome(parts, error, self.check.scale, status, self.rounds)
+
+    def _may_go_on(self, stale: int) -> bool:
+        """Tell whether another round may help."""
+        if self._is_cut_by_ranks() or (self.wish.has_degrees and self._takes_grid()):
+            return False
+        resolved = all(group.is_resolved for group in self.fibres)
+        return self.rounds < _MOST_ROUNDS and stale < (_PATIENCE + self.order if resolved else 1)
+
+    def _is_cut_by_ranks(self) -> bool:
+        """Tell whether the ranks asked for are below what the function has at the tolerance."""
+        ranks = self.wish.ranks
+        if ranks is None:
+            return False
+        return any(group.rank > r for group, r in zip(self.fibres, ranks, strict=True))
+
+    def _why(self) -> str:
+        """Return the word for what stood in the way."""
+        if self._is_cut_by_ranks():
+            return "ranks"
+        if self.wish.has_degrees:
+            return "degrees"
+        if any(group.rank >= group.limits.max_rank for group in self.fibres):
+            return "max_rank"
+        if any(2 * g.n - 1 > g.limits.max_nodes and not g.is_resolved for g in self.fibres):
+            return "max_degree"
+        return "inaccurate"
+
+    # --------------------------------------------------------------------------- the phases
+
+    def _first_fibres(self) -> None:
+        """Take fibres of all modes: through hints, from the largest values on, at random."""
+        self.check.probe(self.wish.pivots)
+        zero = Parts(
+            _HOST.zeros((1,) * self.order),
+            tuple(_HOST.ones((1, 1)) for _ in range(self.order)),
+            self.unit,
+            _HOST,
+        )
+        starts = self.check.largest_probes(_PEAKS)
+        if self.wish.pivots is not None:
+            starts = _HOST.concat([starts, self.wish.pivots])
+        self._add_lines(zero, starts)
+        for group in self.fibres:
+            group.saturate(self.sampler, self.draw)
+
+    def _takes_grid(self) -> bool:
+        """Tell whether the full grid is to be taken."""
+        if self.wish.method != "auto":
+            return self.wish.method == "grid"
+        held = 0 if self.core.values is None else math.prod(self.core.values.shape)
+        lines = sum(g.n * max(4, g.rank // 3) for g in self.fibres)
+        return math.prod(self._grid_lengths()) <= core_points(self.fibres) + lines - held
+
+    def _grid_lengths(self) -> list[int]:
+        """Return how many nodes a mode of the full grid takes."""
+        if self.wish.has_degrees:
+            return [group.n for group in self.fibres]
+        return [max(g.needed, m) for g, m in zip(self.fibres, self.lengths, strict=True)]
+
+    def _round(self) -> Candidate:
+        """Build once from the fibres as they are, and check."""
+        self.rounds += 1
+        return self.check.examine(self._from_grid() if self._takes_grid() else self._from_cross())
+
+    def _from_grid(self) -> Raw:
+        """Return the coefficients of the full grid."""
+        self.lengths = self._grid_lengths()
+        xp = self.sampler.xp
+        C = weighted_coefficients(grid_values(self.sampler, self.lengths), xp)
+        return Raw(C, None, self.unit, xp, ranks=self.wish.ranks, n_iter=self.wish.n_iter)
+
+    def _from_cross(self) -> Raw:
+        """Return core and bases from chosen nodes."""
+        self._keep_budget()
+        core = self.core.core(self.sampler, self.fibres)
+        bases = [group.basis for group in self.fibres]
+        return Raw(core, bases, self.unit, _HOST, ranks=self.wish.ranks, n_iter=self.wish.n_iter)
+
+    def _keep_budget(self) -> None:
+        """Leave basis vectors away until the core fits into what may still be asked."""
+        left = self.sampler.remaining
+        left -= min(self.wish.n_check, left // 4)
+        while self.core.new_points(self.fibres) > left:
+            widest = max(self.fibres, key=lambda g: g.rank)
+            if widest.rank == 1:
+                raise BudgetError
+            widest.basis = widest.basis[:, : min(widest.rank - 1, widest.rank * 9 // 10)]
+
+    # ------------------------------------------------------------------------- enrichment
+
+    def _enrich(self, best: Candidate) -> None:
+        """Take fibres through the worst points and through the worst on those; be stricter."""
+        lengths = self._grid_lengths()
+        was_grid = self._takes_grid()
+        for group in self.fibres:
+            group.strictness *= _STRICTER
+        far = best.error > _FAR * self.check.target
+        self._add_lines(best.parts, best.worst if far else best.worst[:_FEW_LINES, :])
+        for group in self.fibres:
+            group.find_basis(self.sampler.largest)
+        if was_grid and self._grid_lengths() == lengths:
+            self.lengths = [
+                min(m + max(2, m // 4), g.limits.max_nodes)
+                for m, g in zip(lengths, self.fibres, strict=True)
+            ]
+
+    def _add_lines(self, parts: Parts, starts: Array) -> None:
+        """Add fibres through points, moving on each of them to the largest error on it.
+
+        Every round begins with another mode, whose fibres go through the points themselves.
+        """
+        P = starts.copy()
+        for shift in range(self.order):
+            k = (self.rounds + shift) % self.order
+            group = self.fibres[k]
+            t = nodes(group.n)
+            L = self.sampler.lines(k, P, t)
+            group.add(self.sampler, P.copy(), L)
+            P[:, k] = t[_HOST.argmax(_HOST.abs(L - line_values(parts, P, k, t)), axis=0)]
