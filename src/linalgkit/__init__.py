@@ -16,7 +16,17 @@ from linalgkit._core.triangular import SingularMatrixError
 from linalgkit._core.validation import AccuracyWarning, NotFittedError
 
 if TYPE_CHECKING:
-    from linalgkit import bayes, datasets, plotting, regression, sampling, sketching, streaming, svd
+    from linalgkit import (
+        bayes,
+        chebyshev,
+        datasets,
+        plotting,
+        regression,
+        sampling,
+        sketching,
+        streaming,
+        svd,
+    )
 
 __version__ = "0.1.0"
 
@@ -26,6 +36,7 @@ __all__ = [
     "SingularMatrixError",
     "__version__",
     "bayes",
+    "chebyshev",
     "datasets",
     "plotting",
     "regression",
@@ -36,7 +47,17 @@ __all__ = [
 ]
 
 _ROOMS = frozenset(
-    {"bayes", "datasets", "plotting", "regression", "sampling", "sketching", "streaming", "svd"}
+    {
+        "bayes",
+        "chebyshev",
+        "datasets",
+        "plotting",
+        "regression",
+        "sampling",
+        "sketching",
+        "streaming",
+        "svd",
+    }
 )
 
 

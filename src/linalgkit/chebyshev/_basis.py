@@ -23,6 +23,7 @@ from linalgkit._core.array import (
     complex_dtype,
     device,
     is_complex,
+    library_name,
     numpy_namespace,
     real_dtype,
 )
@@ -98,11 +99,16 @@ def value_matrix(m: int) -> Array:
 
 
 def on_device(x: Array, like: Array, xp: Namespace) -> Array:
-    """Return a real host array in the library and precision of `like`, complex where that is."""
+    """Return a real host array in the library and precision of `like`, complex where that is.
+
+    It may share the memory of `x`, which is not to be written.
+    """
     dtype = real_dtype(xp, like.dtype)
     if is_complex(like, xp):
         dtype = complex_dtype(xp, dtype)
-    return asarray(x, xp=xp, device=device(like), dtype=dtype)
+    if library_name(xp) == "numpy":
+        return _HOST.asarray(x, dtype=dtype)
+    return asarray(_HOST.array(x), xp=xp, device=device(like), dtype=dtype, copy=False)
 
 
 def to_coefficients(F: Array, axis: int, xp: Namespace) -> Array:

@@ -10,8 +10,9 @@ from linalgkit._core.array import Array, numpy_namespace
 from linalgkit.chebyshev._evaluate import scattered
 from linalgkit.chebyshev._fibres import PointSource
 from linalgkit.chebyshev._norms import Norm
-from linalgkit.chebyshev._parts import Parts, trimmed
+from linalgkit.chebyshev._parts import Parts
 from linalgkit.chebyshev._raw import Cut, Raw, line_values
+from linalgkit.chebyshev._recompress import trimmed
 from linalgkit.chebyshev._sampler import BudgetError, Sampler
 
 _HOST = numpy_namespace()
@@ -181,7 +182,7 @@ class Checker:
         parts = candidate.parts
         allowed = max(self.target, 1.02 * candidate.error)
         for share in (0.1, 0.01, 1e-3, 1e-4, 1e-5):
-            shorter = trimmed(parts, self.absolute(share))
+            shorter, _ = trimmed(parts, self.absolute(share))
             error = self._verdict(values_at(shorter, self.points)).error
             if error <= allowed:
                 return shorter, error

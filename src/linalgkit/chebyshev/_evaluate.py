@@ -99,7 +99,7 @@ def gradient(parts: Parts, x: Array, outside: str) -> Array:
     array, shape (..., d)
     """
     points = _points(parts, x, outside)
-    xp, t = parts.xp, points.unit
+    xp, t = parts.xp, points.wide_unit
     with _HOST.errstate(over="ignore", invalid="ignore"):
         order, core = _unfolded(parts, points.number)
         factors = [parts.factors[k] for k in order]
@@ -118,7 +118,7 @@ def gradient(parts: Parts, x: Array, outside: str) -> Array:
 
 def _values(parts: Parts, points: _Points) -> Array:
     """Return the values at points of the unit box, (n,)."""
-    xp, t = parts.xp, points.unit
+    xp, t = parts.xp, points.wide_unit
     order, core = _unfolded(parts, points.number)
     factors = [parts.factors[k] for k in order]
     if library_name(xp) == "numpy" and points.clipped:
@@ -141,7 +141,7 @@ def _values_by_panels(
 
     def functions(k: int) -> Callable[[Array], Array]:
         F = parts.factors[k]
-        return basis_at(wide[k, :], F, precision, lambda i: _basis(points.unit[k, i], F, _HOST))
+        return basis_at(wide[k, :], F, precision, lambda i: _basis(wide[k, i], F, _HOST))
 
     bases = [functions(k) for k in order[1:]]
 
@@ -184,8 +184,13 @@ def _chunks(core: Array, count: int, xp: Namespace, share: int = 1) -> Iterator[
 
 
 def _basis(t: Array, F: Array, xp: Namespace) -> Array:
-    """Return the functions with coefficients `F` (m, r) at points of [-1, 1], shape (n, r)."""
+    """Return the functions with coefficients `F` (m, r) at points of [-1, 1], shape (n, r).
+
+    The recurrence runs in the precision of the points, the widest: rounding them to single
+    precision costs most near the ends of the interval.
+    """
     rows = chebyshev_rows(xp, t, int(F.shape[0]))
+    rows = xp.astype(rows, real_dtype(xp, F.dtype), copy=False)
     if rows.dtype == F.dtype:
         return xp.matrix_transpose(rows) @ F
     if library_name(xp) == "numpy":
@@ -293,7 +298,7 @@ def grid_factors(parts: Parts, grids: Sequence[Array], outside: str) -> list[Arr
     factors = []
     with _HOST.errstate(over="ignore", invalid="ignore"):
         for t, F, ok in zip(unit, parts.factors, inside, strict=True):
-            B = _basis(xp.astype(t, real_dtype(xp, F.dtype), copy=False), F, xp)
+            B = _basis(t, F, xp)
             factors.append(
                 _nan_where(ok[:, None], B, xp) if ok is not None and outside == "nan" else B
             )
@@ -325,11 +330,10 @@ def _grid_by_rows(core: Array, factors: list[Array]) -> Array:
 
 
 class _Points(NamedTuple):
-    """Checked points, their variables on [-1, 1] as rows: in the dtype of the parts, or widest."""
+    """Checked points, their variables on [-1, 1] as rows in the widest dtype."""
 
     shape: tuple[int, ...]
-    unit: Array  # (d, n)
-    wide_unit: Array
+    wide_unit: Array  # (d, n)
     inside: Array | None  # (n,), where NaN is wanted elsewhere
     clipped: bool
 
@@ -356,8 +360,7 @@ def _points(parts: Parts, x: Array, outside: str) -> _Points:
     if outside != "raise":
         check_finite_block(flat, name="x", unit="point")
     mask = xp.all(inside, axis=0) if outside == "nan" else None
-    unit = xp.astype(wide, real_dtype(xp, parts.core.dtype), copy=False)
-    return _Points(shape, unit, wide, mask, outside != "extrapolate")
+    return _Points(shape, wide, mask, outside != "extrapolate")
 
 
 def _check_place(parts: Parts, x: Any, name: str) -> None:

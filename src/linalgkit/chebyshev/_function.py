@@ -579,8 +579,8 @@ class ChebTucker(Stateful):
 
     def _get_state(self) -> State:
         return {
-            "core": self.core,
-            "factors": list(self.factors),
+            "core": to_numpy(self.core),
+            "factors": [to_numpy(F) for F in self.factors],
             "domain": [list(pair) for pair in self.domain],
             "dtype": dtype_name(self._parts.xp, self.dtype),
             "error_estimate": self.error_estimate,

@@ -25,7 +25,7 @@ from linalgkit._core.array import (
     widest_dtype,
 )
 from linalgkit._core.modes import mode_products
-from linalgkit._core.scaling import max_abs
+from linalgkit._core.state import PortablePickle
 from linalgkit._core.validation import message
 from linalgkit.chebyshev._basis import on_device, parseval
 
@@ -36,7 +36,7 @@ MOST_VARIABLES = 6
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class Parts(PortablePickle):
     """Core (r_1, ..., r_d), coefficients (m_k, r_k) of the factors, and the box; one dtype."""
 
     core: Array
@@ -94,28 +94,6 @@ def orthonormal(parts: Parts) -> Parts:
         remainders.append(R)
     core = mode_products(parts.core, remainders, xp)
     return Parts(core, tuple(factors), parts.intervals, xp)
-
-
-def trimmed(parts: Parts, absolute: float) -> Parts:
-    """Return the same without the highest degrees, as far as these have little energy.
-
-    What is left away in all modes together has a weighted norm of at most `absolute`, for factors
-    that are orthonormal. Such a mode loses its orthonormality by as much, relative to the core.
-    """
-    xp, d = parts.xp, parts.order
-    factors = []
-    for k, F in enumerate(parts.factors):
-        unfolded = xp.reshape(xp.moveaxis(parts.core, k, 0), (int(parts.core.shape[k]), -1))
-        rows = weighted(F, xp) @ unfolded
-        largest = max_abs(rows, xp)
-        if largest == 0.0:
-            factors.append(F[:1, :])
-            continue
-        energy = to_numpy(xp.sum(xp.abs(rows / largest) ** 2, axis=1)).astype(_HOST.float64)
-        tails = _HOST.sqrt(_HOST.cumulative_sum(energy[::-1]))[::-1] * largest
-        keep = int((tails > absolute / math.sqrt(d)).sum())
-        factors.append(F[: max(keep, 1), :])
-    return Parts(parts.core, tuple(factors), parts.intervals, xp)
 
 
 # ------------------------------------------------------------------------------------ the domain

@@ -1,0 +1,259 @@
+"""A canonical (CP) tensor, gridded or of functions, as a Chebyshev-Tucker function.
+
+::
+
+    T = chebtucker_from_cp(weights, [U1, U2, U3], [(-1, 1)] * 3, tol=1e-7)      # on uniform grids
+    T = chebtucker_from_cp(weights, [u1, u2, u3], [(-1, 1)] * 3, nodes="callables")
+
+The sum of R products of columns is resampled mode by mode at Chebyshev points, reduced to the
+leading directions of its weighted columns, contracted to a core, and truncated to the tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from linalgkit._core.array import Array, eps, numpy_namespace
+from linalgkit._core.capabilities import capability
+from linalgkit._core.scaling import ldexp, max_abs
+from linalgkit._core.validation import check_choice
+from linalgkit.chebyshev._cp_input import Canonical, canonical, checked_degrees
+from linalgkit.chebyshev._cp_reduction import published_reduction, weighted_reduction
+from linalgkit.chebyshev._evaluate import scattered
+from linalgkit.chebyshev._function import ChebTucker
+from linalgkit.chebyshev._max_norm import (
+    SPLINE_GAIN,
+    check_points,
+    checked_tolerance,
+    finished,
+    placed,
+    remainder,
+    rounded,
+)
+from linalgkit.chebyshev._parts import Interval, Parts, check_domain
+from linalgkit.chebyshev._resample import columns_times_powers, resolved_length
+
+_HOST = numpy_namespace()
+# Shares of the tolerance that the degrees and the bases may take, in the weighted norm.
+_DEGREE_SHARE, _BASIS_SHARE = 0.1, 0.02
+# Beyond so many terms what splines miss is estimated at every fourth check point.
+_MANY_TERMS = 4096
+# Roundings of a term that its rounding error counts for.
+_ROUNDINGS = 8
+# What stands for a tolerance where the function is zero.
+_NOTHING = 1e-300
+
+
+@capability("chebyshev.chebtucker_from_cp")
+def chebtucker_from_cp(
+    weights: Array,
+    factors: Sequence[Array | Callable[[Array], Array]],
+    domain: Any,
+    *,
+    nodes: str | Sequence[Array] = "uniform",
+    degrees: int | Sequence[int] | None = None,
+    tol: float | None = None,
+    method: str = "weighted",
+) -> ChebTucker:
+    """Return the function of a canonical (CP) tensor: a sum of products of functions.
+
+    ``f(x) = sum_l weights[l] u_{1, l}(x_1) ... u_{d, l}(x_d)``, reduced to a Tucker core whose
+    ranks are those that `f` needs, not the number R of terms.
+
+    Parameters
+    ----------
+    weights : array (R,)
+        Real or complex, of any sign; their library and device are those of the answer.
+    factors : sequence of d arrays (n_k, R), or of d callables
+        Values of the functions of each variable, a column a term; or ``U(x)`` that takes positions
+        (n,) in the domain, an array of the library of `weights`, and returns values (n, R).
+    domain : array or sequence, shape (d, 2)
+        Ends of the interval of each variable; d from 1 to 6.
+    nodes : {"uniform", "cheb2", "callables"} or sequence of d arrays (n_k,)
+        Where the values are taken: at the centres of n_k equal cells; at Chebyshev points of the
+        second kind (ends included), ascending; or at ascending positions in the domain. "callables"
+        may be left out for callables.
+    degrees : int or sequence of int, optional
+        Highest powers, one a variable, at least 1. None: found.
+    tol : float, optional
+        Largest error asked for, relative to the largest value met. None: 1e-10, in single precision
+        1e-5.
+    method : {"weighted", "rhosvd"}
+        "weighted": bases of the modes from columns weighted by the norms of their terms, then a
+        truncation of the core. "rhosvd": the published reduced HOSVD, which cuts the columns at an
+        absolute tolerance whatever their weights; see Notes.
+
+    Returns
+    -------
+    ChebTucker
+        In the library and device of `weights` and the joint precision; `n_evals` is the number of
+        values of the factors that went in.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong kind, or arrays of two libraries or devices meet.
+    ValueError
+        If ranks or lengths do not fit, data or positions are not finite, positions are not
+        ascending or outside the domain, a spline would have fewer than 4, a callable returns a
+        wrong shape or NaN (the position is named), numbers are out of range, or d is above 6.
+
+    Warns
+    -----
+    AccuracyWarning
+        If the tolerance is missed (`status` is "inaccurate" then), if `tol` is below 4 eps (which
+        is taken), or if positions end far from an end of the domain.
+
+    See Also
+    --------
+    chebtucker_from_values, chebtucker
+    linalgkit.chebyshev.theory : the published algorithms with their constants.
+
+    Notes
+    -----
+    Through values on a grid go not-a-knot cubic splines, extrapolated to the ends; through values
+    at Chebyshev points polynomials; callables are asked at Chebyshev points. Degrees are found by
+    doubling the number of nodes until the coefficients of the weighted columns have decayed; on a
+    grid of n points that ends at about 2 n, and earlier where more would only follow the kinks of
+    the splines. Up to 1024 grid points with many columns a spline is a matrix product on the
+    device; else columns are copied to the host and back, chunk by chunk. One sketch of at most 64
+    columns a mode goes to the host in any case where degrees are found.
+
+    `error_estimate` is the largest difference between the sum of splines, polynomials or callables
+    and the answer at 1024 points, by which the truncation is chosen too: an estimate from below, no
+    bound. On grids the distance of the splines to those through every second position, over 16, is
+    added (at 256 points, for more than 4096 terms): what the splines miss, for functions that the
+    grid resolves. Otherwise the sum of the coefficients beyond those found, extrapolated from their
+    decay, is added. All of it is relative to the values of `f` itself, also where the terms cancel.
+
+    What the bases leave out of `f` is bounded, before the core is formed, by ``sqrt(sum_l w_l)``
+    times the norms of discarded singular values (Cauchy and Schwarz), where w_l are the norms of
+    the terms; they are cut where this is 1/50 of the tolerance times the largest value of `f`.
+    Columns are divided by powers of two, with which the weights are multiplied: a scaling of
+    columns by factors that the weights undo, by 1e100 as well, changes nothing but roundings. This
+    does not hold for "rhosvd" [measured]: columns times 1, 1e-3 and 1e-6 with weights that make up
+    for it gave errors of 1.9e-8, 1.3e-5 and 1.2e-2 at a tolerance of 1e-7.
+
+    Storage: ``R sum m_k`` numbers of the coefficients and two cores before the truncation, of at
+    most ``prod min(m_k, R)`` numbers each, in the widest dtype of the device, and about 64 MiB. A
+    callable returns all R columns at once, (m_k, R).
+
+    References
+    ----------
+    .. [1] P. Benner, B. Khoromskij, V. Khoromskaia, B. Sun, "A mesh-free hybrid Chebyshev-Tucker
+       tensor format with applications to multi-particle modelling", arXiv:2503.01696.
+    .. [2] B. Khoromskij, V. Khoromskaia, "Multigrid accelerated tensor approximation of function
+       related multidimensional arrays", SIAM J. Sci. Comput. 31 (2009) 3002-3026: reduced HOSVD.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> c = np.linspace(-0.5, 0.5, 40)
+    >>> def gaussians(x):
+    ...     return np.exp(-8.0 * (x[:, None] - c) ** 2)
+    >>> T = chebtucker_from_cp(np.ones(40), [gaussians] * 3, [(-1, 1)] * 3, tol=1e-8)
+    >>> x = np.array([0.1, -0.2, 0.3])
+    >>> exact = np.prod(gaussians(x), axis=0).sum()
+    >>> max(T.ranks) < 15, bool(abs(T(x) - exact) < 1e-7)
+    (True, True)
+    """
+    intervals = check_domain(domain)
+    check_choice("method", method, ("weighted", "rhosvd"))
+    wanted = checked_degrees(degrees, len(intervals))
+    cp = canonical(weights, factors, intervals, nodes)
+    tolerance = checked_tolerance(tol, cp.place.xp, cp.dtype)
+    return _built(cp, intervals, wanted, tolerance, method)
+
+
+def _built(
+    cp: Canonical,
+    intervals: Sequence[Interval],
+    degrees: tuple[int, ...] | None,
+    tol: float,
+    method: str,
+) -> ChebTucker:
+    """Return the function from a checked sum."""
+    xp = cp.place.xp
+    reference = sampled(cp)
+    target = max(tol * reference.scale, reference.noise, _NOTHING)
+    lengths = found_lengths(cp, target) if degrees is None else [m + 1 for m in degrees]
+    C = [mode.coefficients(m) for mode, m in zip(cp.modes, lengths, strict=True)]
+    unseen = reference.missed
+    if method == "rhosvd":
+        parts = _as_published(cp, C, tol)
+        values = scattered(parts, placed(reference.points, xp, cp.place.device), "extrapolate")
+    else:
+        fine = weighted_reduction(C, cp.weights, _BASIS_SHARE * target, xp)
+        del C
+        result = rounded(fine, 0.5 * target, reference.points, keep_degrees=degrees is not None)
+        parts, values = result.parts, result.values
+        if not cp.is_on_grids:
+            unseen += remainder(fine, reference.noise)
+    return finished(
+        parts,
+        intervals,
+        cp.exponent,
+        dtype=cp.dtype,
+        error=max_abs(reference.values - values, xp) + unseen,
+        scale=reference.scale,
+        tol=tol,
+        n_evals=cp.n_values,
+        way_out=_way_out(cp, degrees, reference.noise > tol * reference.scale),
+    )
+
+
+class Reference(NamedTuple):
+    """The sum at check points, its largest modulus, its rounding errors, what splines miss."""
+
+    points: Array
+    values: Array
+    scale: float
+    noise: float
+    missed: float
+
+
+def sampled(cp: Canonical) -> Reference:
+    """Return the sum at the check points."""
+    xp = cp.place.xp
+    points = check_points(len(cp.modes))
+    values = cp.at(points)
+    noise = _ROUNDINGS * eps(xp, cp.place.dtype) * float(cp.sizes.sum())
+    missed = 0.0
+    if cp.is_on_grids:
+        step = 1 if int(cp.weights.shape[0]) <= _MANY_TERMS else 4
+        coarse = cp.thinned().at(points[::step, :])
+        missed = max_abs(values[::step] - coarse, xp) / SPLINE_GAIN
+    return Reference(points, values, max_abs(values, xp), noise, missed)
+
+
+def found_lengths(cp: Canonical, target: float) -> list[int]:
+    """Return how many nodes each mode takes for an error of `target`."""
+    sizes = cp.sizes
+    total = max(float(sizes.sum()), _NOTHING)
+    level = _DEGREE_SHARE * target / (len(cp.modes) * math.sqrt(total))
+    lengths = []
+    for mode in cp.modes:
+        amplitudes = _HOST.sqrt(sizes) / _HOST.where(mode.sizes > 0, mode.sizes, 1.0)
+        lengths.append(resolved_length(mode, amplitudes, level))
+    return lengths
+
+
+def _as_published(cp: Canonical, C: Sequence[Array], tol: float) -> Parts:
+    """Return the reduced HOSVD of the columns in their own units, divided by the common one."""
+    xp = cp.place.xp
+    raw = [columns_times_powers(X, mode.exponents, xp) for X, mode in zip(C, cp.modes, strict=True)]
+    parts = published_reduction(raw, cp.original, tol, xp)
+    return Parts(ldexp(parts.core, -cp.exponent, xp), parts.factors, parts.intervals, xp)
+
+
+def _way_out(cp: Canonical, degrees: tuple[int, ...] | None, cancels: bool) -> str:
+    """Return what would help where the tolerance is missed."""
+    if cancels:
+        return "The terms cancel so far that their rounding errors show: no smaller tol is met."
+    if degrees is not None:
+        return "Leave degrees to None, or raise them."
+    if cp.is_called:
+        return "Cut the box where the functions are not smooth, or take a larger tol."
+    return "Take a finer grid, a larger tol, or functions as factors with nodes='callables'."

@@ -1,0 +1,416 @@
+"""A tensor of values on a grid, or of Chebyshev coefficients, as a Chebyshev-Tucker function.
+
+::
+
+    T = chebtucker_from_values(F, [(-1, 1)] * 3)                       # at Chebyshev points
+    T = chebtucker_from_values(F, [(0, 1)] * 2, nodes=(x1, x2))        # through cubic splines
+    T = chebtucker_from_coefficients(C, [(-1, 1)] * 3)
+
+Values at Chebyshev points are transformed exactly. Those on another grid are decomposed first, so
+that splines go through the few columns of the bases and not through the tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from scipy.interpolate import CubicSpline
+
+from linalgkit._core.array import (
+    Array,
+    DType,
+    Namespace,
+    array_namespace,
+    asarray,
+    detached,
+    device,
+    eps,
+    is_complex,
+    numpy_namespace,
+    to_numpy,
+    widest_dtype,
+    working_dtype,
+)
+from linalgkit._core.capabilities import capability
+from linalgkit._core.modes import mode_product
+from linalgkit._core.random import as_generator
+from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
+from linalgkit._core.validation import check_choice
+from linalgkit.chebyshev._basis import nodes as chebyshev_nodes
+from linalgkit.chebyshev._basis import on_device, parseval, to_coefficients
+from linalgkit.chebyshev._cp_input import checked_grids
+from linalgkit.chebyshev._evaluate import scattered
+from linalgkit.chebyshev._function import ChebTucker
+from linalgkit.chebyshev._grid import weighted_coefficients
+from linalgkit.chebyshev._max_norm import (
+    SPLINE_GAIN,
+    check_points,
+    checked_tolerance,
+    contracted,
+    fine_parts,
+    finished,
+    placed,
+    remainder,
+    rounded,
+    unit_box,
+)
+from linalgkit.chebyshev._parts import Interval, Parts, check_domain, orthonormal
+from linalgkit.chebyshev._resample import doubled_length, spline_matrix
+from linalgkit.chebyshev._sthosvd import truncate
+
+_HOST = numpy_namespace()
+# Shares of the tolerance: of the version that stands for the data, and of the degrees on a grid.
+_FINE_SHARE, _DEGREE_SHARE = 0.01, 0.1
+# Up to this many points a transform is one matrix product, beyond it a Fourier transform.
+_GEMM_POINTS = 513
+# Lines along a mode of a grid by which its degree is chosen.
+_LINES = 64
+_SEED = 503016
+# Numbers in a block of direct evaluations.
+_BLOCK = 2**21
+_NOTHING = 1e-300
+
+
+@capability("chebyshev.chebtucker_from_values")
+def chebtucker_from_values(
+    values: Array,
+    domain: Any,
+    *,
+    nodes: str | Sequence[Array] = "cheb2",
+    tol: float | None = None,
+) -> ChebTucker:
+    """Return the function through a full tensor of values.
+
+    Parameters
+    ----------
+    values : array (n_1, ..., n_d)
+        Real or complex, d from 1 to 6.
+    domain : array or sequence, shape (d, 2)
+        Ends of the interval of each variable.
+    nodes : {"cheb2", "cheb1", "uniform"} or sequence of d arrays (n_k,)
+        Where the values are taken: at Chebyshev points of the second kind (ends included) or of
+        the first kind, ascending; at the centres of equal cells; or at ascending positions in the
+        domain, by which not-a-knot cubic splines go, extrapolated to the ends.
+    tol : float, optional
+        Largest error asked for, relative to the largest value. None: 1e-10, in single precision
+        1e-5.
+
+    Returns
+    -------
+    ChebTucker
+        In the library, device and precision of `values`; `n_evals` is their number.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong kind.
+    ValueError
+        If shapes do not fit, values or positions are not finite, positions are not ascending or
+        outside the domain, a spline would have fewer than 4, or d is above 6.
+
+    Warns
+    -----
+    AccuracyWarning
+        If the data do not resolve the function to the tolerance, if `tol` is below 4 eps (which is
+        taken), or if positions end far from an end of the domain.
+
+    See Also
+    --------
+    chebtucker_from_coefficients, chebtucker_from_cp, chebtucker
+
+    Notes
+    -----
+    `error_estimate` counts the truncation, at 1024 points against a hundred times finer version of
+    the same data, and what the data leave open. At Chebyshev points that is the sum of all further
+    coefficients, extrapolated from the decay of the last quarter of those found; a mode with one
+    value is taken as constant. On other grids it is the distance to the splines, and that of those
+    from splines through every second position, over 16: an estimate of what the splines miss,
+    which holds for functions that the grid resolves. Degrees end at about twice the number of grid
+    points, and earlier where more would only follow the kinks of the splines.
+
+    The positions and the columns that splines go through (n_k numbers for each rank) are copied to
+    the host and back.
+
+    Storage: the values in the widest dtype of the device and three tensors of their size.
+
+    References
+    ----------
+    .. [1] P. Benner, B. Khoromskij, V. Khoromskaia, B. Sun, "A mesh-free hybrid Chebyshev-Tucker
+       tensor format with applications to multi-particle modelling", arXiv:2503.01696.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.cos(np.pi * np.arange(32, -1, -1) / 32)
+    >>> T = chebtucker_from_values(np.exp(x[:, None] * x[None, :]), [(-1, 1), (-1, 1)])
+    >>> bool(abs(T(np.array([0.3, -0.7])) - np.exp(-0.21)) < 1e-9)
+    True
+    """
+    intervals = check_domain(domain)
+    data = check_tensor("values", values, len(intervals))
+    if isinstance(nodes, str):
+        check_choice("nodes", nodes, ("cheb2", "cheb1", "uniform"))
+    tolerance = checked_tolerance(tol, data.xp, data.dtype)
+    if isinstance(nodes, str) and nodes != "uniform":
+        return _from_chebyshev(data, intervals, nodes, tolerance)
+    grids = checked_grids(nodes, data.F.shape, intervals)
+    return _from_grid(data, intervals, grids, tolerance)
+
+
+@capability("chebyshev.chebtucker_from_coefficients")
+def chebtucker_from_coefficients(C: Array, domain: Any, *, tol: float | None = None) -> ChebTucker:
+    """Return a polynomial, given by all its Chebyshev coefficients, with low ranks.
+
+    Parameters
+    ----------
+    C : array (m_1, ..., m_d)
+        Coefficients of ``T_{j_1}(t_1) ... T_{j_d}(t_d)``, where the t_k are the variables moved
+        to [-1, 1]; real or complex, d from 1 to 6.
+    domain : array or sequence, shape (d, 2)
+        Ends of the interval of each variable.
+    tol : float, optional
+        Largest error asked for, relative to the largest value at 1024 points. None: 1e-10, in
+        single precision 1e-5.
+
+    Returns
+    -------
+    ChebTucker
+        In the library, device and precision of `C`; `n_evals` is the number of coefficients.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong kind.
+    ValueError
+        If the tensor has not d axes, an empty one, NaN or infinity, or d is above 6.
+
+    Warns
+    -----
+    AccuracyWarning
+        If the tolerance is missed at the check points, or is below 4 eps (which is taken).
+
+    See Also
+    --------
+    chebtucker_from_values, chebtucker_from_cp, chebtucker
+
+    Notes
+    -----
+    The polynomial itself is what the error refers to, so that coefficients which have not decayed
+    are no reason for a warning. The truncation is measured in L2 with the Chebyshev density, where
+    discarded singular values are its error, and repeated until no check point is off by more than
+    the tolerance. Trailing degrees that do not matter are left away.
+
+    Storage: the coefficients in the widest dtype of the device and two tensors of their size.
+
+    References
+    ----------
+    .. [1] P. Benner, B. Khoromskij, V. Khoromskaia, B. Sun, "A mesh-free hybrid Chebyshev-Tucker
+       tensor format with applications to multi-particle modelling", arXiv:2503.01696.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> T = chebtucker_from_coefficients(np.array([[0.0, 0.0], [0.0, 1.0]]), [(-1, 1), (0, 2)])
+    >>> T.ranks, bool(abs(T(np.array([0.5, 1.5])) - 0.25) < 1e-14)
+    ((1, 1), True)
+    """
+    intervals = check_domain(domain)
+    data = check_tensor("C", C, len(intervals))
+    tolerance = checked_tolerance(tol, data.xp, data.dtype)
+    W, xp = data.F, data.xp
+    for axis, m in enumerate(W.shape):
+        W = W * _along(on_device(parseval(int(m)), W, xp), axis, W.ndim, xp)
+    least = norm_fro(W, xp)
+    fine, lost = fine_parts(W, max(_FINE_SHARE * tolerance * least, _NOTHING), xp)
+    points = check_points(len(intervals))
+    sample = scattered(fine, placed(points, xp, fine.device), "extrapolate")
+    scale = max(max_abs(sample, xp), least)
+    return _truncated(fine, data, intervals, tolerance, scale, lost, "Take a larger tol.")
+
+
+class Data(NamedTuple):
+    """A checked tensor over ``2**exponent``, in the widest dtype of its device."""
+
+    F: Array
+    exponent: int
+    xp: Namespace
+    dtype: DType
+
+
+def _truncated(
+    fine: Parts,
+    data: Data,
+    intervals: Sequence[Interval],
+    tol: float,
+    scale: float,
+    unseen: float,
+    way_out: str,
+    reference: Array | None = None,
+) -> ChebTucker:
+    """Return the function from parts that are finer than the tolerance.
+
+    `reference` has the values of the data's interpolant at the check points, where it is not
+    `fine` itself; `unseen` is an error to be added.
+    """
+    target = max(tol * scale, _NOTHING)
+    result = rounded(fine, 0.5 * target, check_points(fine.order))
+    error = result.largest
+    if reference is not None:
+        error = max_abs(reference - result.values, data.xp)
+    return finished(
+        result.parts,
+        intervals,
+        data.exponent,
+        dtype=data.dtype,
+        error=error + unseen,
+        scale=scale,
+        tol=tol,
+        n_evals=math.prod(data.F.shape),
+        way_out=way_out,
+    )
+
+
+# ------------------------------------------------------------------------- Chebyshev points
+
+
+def _from_chebyshev(
+    data: Data, intervals: Sequence[Interval], nodes: str, tol: float
+) -> ChebTucker:
+    """Return the function through values at Chebyshev points."""
+    xp, scale = data.xp, max_abs(data.F, data.xp)
+    transform = weighted_coefficients if nodes == "cheb2" else _weighted_first_kind
+    fine, lost = fine_parts(transform(data.F, xp), max(_FINE_SHARE * tol * scale, _NOTHING), xp)
+    unseen = lost + remainder(fine, 4 * eps(xp, data.dtype) * scale)
+    way_out = "The coefficients have not decayed: take more points, or a larger tol."
+    return _truncated(fine, data, intervals, tol, scale, unseen, way_out)
+
+
+def _weighted_first_kind(F: Array, xp: Namespace) -> Array:
+    """Return weighted coefficients of values at points of the first kind along all axes."""
+    for axis in range(F.ndim):
+        m = int(F.shape[axis])
+        F = first_kind_coefficients(F, axis, xp)
+        F = F * _along(on_device(parseval(m), F, xp), axis, F.ndim, xp)
+    return F
+
+
+def first_kind_coefficients(F: Array, axis: int, xp: Namespace) -> Array:
+    """Return the coefficients of values at Chebyshev points of the first kind along an axis."""
+    m = int(F.shape[axis])
+    if m > _GEMM_POINTS:
+        return _fourier_first_kind(F, axis, xp)
+    j, odd = _HOST.arange(m)[:, None], _HOST.arange(2 * m - 1, 0, -2)[None, :]
+    A = _HOST.cos(math.pi / (2 * m) * ((j * odd) % (4 * m))) * (2.0 / m)
+    A[0, :] *= 0.5
+    return mode_product(F, on_device(A, F, xp), axis, xp)
+
+
+def _fourier_first_kind(F: Array, axis: int, xp: Namespace) -> Array:
+    """Return the same by a Fourier transform of the even extension."""
+    m = int(F.shape[axis])
+    E = xp.moveaxis(xp.concat([xp.flip(F, axis=axis), F], axis=axis), axis, F.ndim - 1)
+    turn = _HOST.exp(-0.5j * math.pi / m * _HOST.arange(m)) / m
+    turn[0] *= 0.5
+    G = xp.fft.fft(E, axis=-1) if is_complex(E, xp) else xp.fft.rfft(E, axis=-1)
+    G = G[..., :m] * asarray(turn, xp=xp, device=device(F), dtype=G.dtype)
+    return xp.moveaxis(G if is_complex(F, xp) else xp.real(G), F.ndim - 1, axis)
+
+
+def _along(v: Array, axis: int, ndim: int, xp: Namespace) -> Array:
+    """Return a vector shaped to multiply along one of `ndim` axes."""
+    return xp.reshape(v, (*(1,) * axis, -1, *(1,) * (ndim - axis - 1)))
+
+
+# ---------------------------------------------------------------------------- other grids
+
+
+def _from_grid(
+    data: Data, intervals: Sequence[Interval], grids: Sequence[Array], tol: float
+) -> ChebTucker:
+    """Return the function by splines through the bases of the modes."""
+    xp, scale = data.xp, max_abs(data.F, data.xp)
+    target = max(tol * scale, _NOTHING)
+    core, bases, lost = truncate(data.F, _FINE_SHARE * target, xp)
+    place = {"xp": xp, "device": device(core), "dtype": core.dtype}
+    points = check_points(core.ndim)
+    factors, rows, thinned = [], [], []
+    for k, t in enumerate(grids):
+        columns = to_numpy(bases[k])
+        through = CubicSpline(t, columns)
+        fibres = to_numpy(bases[k] @ xp.matrix_transpose(_grid_lines(core, bases, k, xp)))
+        m = _length(t, fibres, _DEGREE_SHARE * target / core.ndim)
+        C = to_coefficients(through(chebyshev_nodes(m)), 0, _HOST)
+        factors.append(asarray(C, **place))
+        rows.append(asarray(through(points[:, k]), **place))
+        coarse = CubicSpline(t[::2], columns[::2, :])
+        thinned.append(asarray(coarse(points[:, k]), **place))
+    reference = xp.sum(contracted(core, rows, 0, xp) * rows[0], axis=1)
+    coarse = xp.sum(contracted(core, thinned, 0, xp) * thinned[0], axis=1)
+    unseen = lost + max_abs(reference - coarse, xp) / SPLINE_GAIN
+    parts = Parts(core, tuple(factors), unit_box(core.ndim), xp)
+    way_out = "The splines are no closer: take a finer grid, Chebyshev points, or a larger tol."
+    return _truncated(
+        orthonormal(parts), data, intervals, tol, scale, unseen, way_out, reference=reference
+    )
+
+
+def _grid_lines(core: Array, bases: Sequence[Array], k: int, xp: Namespace) -> Array:
+    """Return the core contracted with random rows of all bases but one, (64, r_k)."""
+    rng = as_generator(_SEED + k)
+    rows = []
+    for B in bases:
+        places = rng.integers(0, int(B.shape[0]), _LINES)
+        rows.append(xp.take(B, xp.asarray(places, device=device(B)), axis=0))
+    return contracted(core, rows, k, xp)
+
+
+def _length(t: Array, fibres: Array, level: float) -> int:
+    """Return how many nodes a mode takes, for lines (n, 64) of the data along it (host)."""
+    through = CubicSpline(t, fibres)
+
+    def envelope(m: int) -> Array:
+        C = to_coefficients(through(chebyshev_nodes(m)), 0, _HOST)
+        return _HOST.max(_HOST.abs(C), axis=1)
+
+    return doubled_length(envelope, level, int(t.shape[0]))
+
+
+def spline_values(F: Array, grids: Sequence[Array], points: Array, xp: Namespace) -> Array:
+    """Return the spline through a full tensor at host points (n, d), a few at a time."""
+    rest = math.prod(map(int, F.shape[1:]))
+    step = max(1, _BLOCK // rest)
+    values = []
+    for start in range(0, int(points.shape[0]), step):
+        block = points[start : start + step, :]
+        rows = [on_device(spline_matrix(t, block[:, k]), F, xp) for k, t in enumerate(grids)]
+        values.append(xp.sum(contracted(F, rows, 0, xp) * rows[0], axis=1))
+    return xp.concat(values)
+
+
+# -------------------------------------------------------------------------------- the check
+
+
+def check_tensor(name: str, F: Any, d: int) -> Data:
+    """Return a tensor of d axes, checked, of order one and in the widest dtype."""
+    xp = array_namespace(F)
+    F = detached(F)
+    if F.ndim != d:
+        raise ValueError(
+            f"{name} must have {d} axes, one a variable of domain, got shape {tuple(F.shape)}."
+        )
+    if math.prod(F.shape) == 0:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(F.shape)}.")
+    dtype = working_dtype(xp, device(F), F.dtype)
+    F = xp.astype(F, dtype, copy=False)
+    finite = xp.isfinite(F)
+    if not bool(xp.all(finite)):
+        place = int(_HOST.argmin(_HOST.ravel(to_numpy(finite))))
+        index = tuple(int(i) for i in _HOST.unravel_index(place, tuple(F.shape)))
+        raise ValueError(
+            f"{name} must not contain NaN or infinity, got one at {index}. Remove or replace it."
+        )
+    wide = xp.astype(F, widest_dtype(xp, device(F), dtype), copy=False)
+    exponent = scale_exponent(max_abs(wide, xp))
+    return Data(ldexp(wide, -exponent, xp), exponent, xp, dtype)
