@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from . import paper_data
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -445,4 +447,164 @@ BAYES = (
     ),
 )
 
-FIGURES = STREAMING_EIGENVECTORS + SKETCHING + REGRESSION + SVD + CLUSTERING + SAMPLING + BAYES
+_TENSORLY, _TENEVA = (find_spec(name) is not None for name in ("tensorly", "teneva"))
+_TENSOR = "129^3 coefficients of 30 Gaussians"
+_POINTS = "1e5 points, ranks 27 28 28"
+_SINE, _RUNGE = "sin(3e^x+4yz)", "1/(1+25r^2)"
+
+
+def _scattered(rival: str, degree: int, times: float, points: int) -> Figure:
+    return Figure(
+        f"time, {_POINTS}, degree {degree}, against {rival}, extrapolated from {points} points",
+        "chebyshev.Scattered.track_ratio_to_peer",
+        1 / times,
+        (degree, rival.partition(" ")[0]),
+        times_faster=True,
+    )
+
+
+CHEBYSHEV = (
+    Figure(
+        "largest error over tol and size, 40 functions, 1e5 points, tol",
+        "chebyshev.Functions.track_error",
+        5.0,
+    ),
+    Figure(
+        "share of estimates off by more than 10, 40 functions, all tol",
+        "chebyshev.Estimates.track_outside",
+        0.05,
+    ),
+    Figure(
+        f"largest error, {_RUNGE}, tol 1e-6, 50 seeds", "chebyshev.Runge.track_error_of_seeds", 5e-6
+    ),
+    Figure(
+        f"most evaluations, {_RUNGE}, tol 1e-12, 20 seeds", "chebyshev.Runge.track_evaluations", 2e5
+    ),
+    Figure(f"seconds, {_RUNGE}, tol 1e-12", "chebyshev.Runge.track_seconds", 0.015),
+    *(
+        Figure(
+            f"time, sthosvd of {_TENSOR} to {tol:.0e}, over one product of an unfolding by itself",
+            "chebyshev.Compression.track_ratio_to_limit",
+            limit,
+            (tol, "truncated_svd"),
+        )
+        for tol, limit in ((1e-6, 2.5), (1e-12, 8.0))
+    ),
+    *(
+        Figure(
+            f"time, sthosvd of {_TENSOR} to {tol:.0e}, against tensorly, {svd}, ranks told",
+            "chebyshev.Compression.track_ratio_to_peer",
+            1 / times,
+            (tol, svd),
+            times_faster=True,
+        )
+        for tol in (1e-6, 1e-12)
+        for svd, times in (("truncated_svd", 60), ("randomized_svd", 25))
+        if _TENSORLY
+    ),
+    *(
+        Figure(
+            f"time, {_POINTS}, degree {degree}, over the product of a basis with the core, {how}",
+            f"chebyshev.Scattered.{track}",
+            0.7,
+            (degree, "numpy"),
+        )
+        for how, track in (("kept", "track_ratio_to_written"), ("dropped", "track_ratio_to_limit"))
+        for degree in (56, 128)
+    ),
+    *(_scattered("teneva func_get", degree, 50, 5000) for degree in (56, 128) if _TENEVA),
+    _scattered("numpy chebval3d", 128, 3000, 40),
+    *(
+        Figure(
+            f"time, grid of 256^3, degree {degree}, over filling a new one",
+            "chebyshev.Grid.track_ratio_to_limit",
+            2.0,
+            (degree,),
+        )
+        for degree in (56, 128)
+    ),
+    Figure(
+        "time, grid of 256^3, degree 128, against numpy chebgrid3d",
+        "chebyshev.Grid.track_ratio_to_peer",
+        1 / 300,
+        (128,),
+        times_faster=True,
+    ),
+    Figure(
+        f"median evaluations, {_SINE}, tol 1e-8, 20 seeds", "chebyshev.Sine.track_evaluations", 5e3
+    ),
+    Figure(
+        f"most evaluations, {_SINE}, tol 1e-8, 20 seeds",
+        "chebyshev.Sine.track_most_evaluations",
+        5e3,
+    ),
+    Figure(
+        f"largest error over tol, {_SINE}, tol 1e-8, 20 seeds",
+        "chebyshev.Sine.track_largest_error",
+        5.0,
+    ),
+    *(
+        figure
+        for tensor, what, error in (
+            ("biomolecule", "biomolecule of CP rank 743, n=256", 1.4e-6),
+            ("newton", "long-range Newton kernel, n=512", 5.2e-8),
+        )
+        for figure in (
+            Figure(
+                f"ranks above those published, {what}",
+                "chebyshev.PaperData.track_excess_rank",
+                0.0,
+                (tensor,),
+            ),
+            Figure(f"relative error, {what}", "chebyshev.PaperData.track_error", error, (tensor,)),
+        )
+        if paper_data.find(tensor)
+    ),
+    Figure(
+        "largest change of a rank, CP columns times 1e+-100, weights",
+        "chebyshev.Rescaled.track_ranks",
+        0.0,
+    ),
+    Figure(
+        "relative change of the error, CP columns times 1e+-100, weights",
+        "chebyshev.Rescaled.track_change",
+        0.1,
+    ),
+    Figure(
+        "time, 5000 particles, alpha=12, tol 1e-7, over products of 2 N 114^3",
+        "chebyshev.Particles.track_ratio_to_limit",
+        2.0,
+    ),
+    Figure("relative error, 5000 particles", "chebyshev.Particles.track_error", 3e-7),
+    Figure(
+        "relative error of forces, 5000 particles",
+        "chebyshev.Particles.track_error_of_forces",
+        1e-5,
+    ),
+    Figure("largest rank, lattice of 16^3, told as, alpha", "chebyshev.Lattice.track_rank", 9.0),
+    Figure(
+        "peak memory in MiB, lattice of 16^3, told as, alpha",
+        "chebyshev.Lattice.track_megabytes",
+        50.0,
+    ),
+    Figure(
+        "relative error, lattice of 16^3, told as, alpha", "chebyshev.Lattice.track_error", 3e-7
+    ),
+    Figure(
+        "error of the integral of 1/(1+r^2) over the cube",
+        "chebyshev.Calculus.track_integral",
+        2e-14,
+    ),
+    Figure(f"error of first derivatives of {_SINE}", "chebyshev.Calculus.track_derivative", 1e-11),
+)
+
+FIGURES = (
+    STREAMING_EIGENVECTORS
+    + SKETCHING
+    + REGRESSION
+    + SVD
+    + CLUSTERING
+    + SAMPLING
+    + BAYES
+    + CHEBYSHEV
+)

@@ -35,6 +35,7 @@ __all__ = [
     "has_dppy",
     "has_gensim",
     "has_pylops",
+    "installed",
     "make",
     "run",
 ]
@@ -75,6 +76,11 @@ def has_gensim() -> bool:
 def has_pylops() -> bool:
     """Tell whether PyLops can be imported (``pip install pylops``)."""
     return importlib.util.find_spec("pylops") is not None
+
+
+def installed(*packages: str) -> tuple[str, ...]:
+    """Return those packages that can be imported."""
+    return tuple(name for name in packages if importlib.util.find_spec(name) is not None)
 
 
 def make(name: str, n_rows: int, k: int = 1) -> Peer:

@@ -18,10 +18,12 @@ from typing import Any
 from linalgkit import __version__
 from linalgkit._core.array import LIBRARIES, Array
 from linalgkit._demos import DEMOS, Context, Demo
+from linalgkit._demos._data import KEYS, UnusableDataError, read_canonical
 
 _MOST_COMPONENTS = 32
 _AGAIN = 0.05  # seconds after which an interrupt that was swallowed is raised again
 _INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+_OF_DATA = "chebyshev"  # the method that --data is for
 _NEEDED = {"sklearn": "scikit-learn", "PIL": "pillow", "matplotlib": "matplotlib", "tqdm": "tqdm"}
 
 
@@ -42,14 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code: 0, 1 where something is missing, 130 after Ctrl-C.
     """
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.data is not None and _OF_DATA not in options.methods:
+        parser.error(f"--data is for the method {_OF_DATA}, which --methods leaves out")
     if options.list:
         print("\n".join(f"{demo.name:12} {demo.summary}" for demo in DEMOS))
         return 0
     try:
         with _heard_interrupts():
             return _run(options)
-    except _CannotRunError as error:
+    except (_CannotRunError, UnusableDataError) as error:
         print(f"linalgkit: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -88,6 +93,7 @@ def _run(options: argparse.Namespace) -> int:
         scikit=_from_scikit_learn,
         progress=_progress,
         say=_say,
+        data=None if options.data is None else read_canonical(options.data),
     )
     for demo in _chosen(options.methods):
         for path in demo.run(context):
@@ -114,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--quick", action="store_true", help="use about a tenth of the data")
     add("--seed", type=_seed, default=0, metavar="N", help="of every random choice")
+    add(
+        "--data",
+        type=Path,
+        metavar="FILE.npz",
+        help=f"canonical tensor on a grid of cells of [-1, 1]^3 for {_OF_DATA}, with {KEYS}",
+    )
     add("--list", action="store_true", help="print the methods and stop")
     add("--version", action="version", version=f"linalgkit {__version__}")
     return parser

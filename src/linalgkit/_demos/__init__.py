@@ -43,4 +43,5 @@ DEMOS = (
     Demo("svd", "singular values of streamed patches, enclosed; 8 x 8 blocks grouped by error"),
     Demo("sampling", "two engineering models from few runs of each; 200 rows of half a million"),
     Demo("bayes", "a radio channel over a reflecting surface; a million and a billion unknowns"),
+    Demo("chebyshev", "the potential of a crystal of 110,592 ions; functions found to a tolerance"),
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from linalgkit._core.array import Array, library_name, namespace_of
+from linalgkit._demos._data import CanonicalTensor
 
 
 class Progress(Protocol):
@@ -47,6 +48,8 @@ class Context:
         Starts a progress bar.
     say : callable
         Prints a line.
+    data : CanonicalTensor, optional
+        What ``--data`` holds.
     """
 
     output: Path
@@ -57,6 +60,7 @@ class Context:
     scikit: Callable[[str], Any]
     progress: StartProgress
     say: Callable[[str], None]
+    data: CanonicalTensor | None = None
 
     @property
     def library(self) -> str:

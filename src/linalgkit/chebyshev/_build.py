@@ -122,7 +122,8 @@ class Builder:
             except BudgetError:
                 status = "max_evals"
                 break
-            self.check.rejudge(best)
+            if found.error > best.error:
+                self.check.rejudge(best)
             stale = 0 if found.error <= 0.5 * best.error else stale + 1
             best = found if found.error <= best.error else best
         parts, error = self.check.settle(best)

@@ -21,7 +21,7 @@ _WORST = 8
 # Truncations are tried from a share of the tolerance on; the least stands for none.
 _FIRST_CUT, _LEAST_CUT, _CUTS = 0.5, 1e-5, 4
 # Lines of a search start at the worst points and where the function is largest.
-_LINES, _LINE_POINTS, _DECADES = 3, 24, 3.0
+_LINES, _LINE_POINTS, _DECADES = 3, 12, 3.0
 # An error at the tests so far beyond this many targets needs no fresh ones.
 _NEAR = 2.0
 
@@ -132,11 +132,13 @@ class Checker:
         if verdict.error > _NEAR * self.target:
             return Candidate(raw, least, *verdict, verified=False)
         self.refresh()
-        verdict = self.judge(raw, least)
-        if verdict.error > self.target:
-            return Candidate(raw, least, *verdict, verified=True)
-        found = self._shortest(raw, least)
+        found = Candidate(raw, least, *self.judge(raw, least), verified=True)
         if found.error <= self.target and self._search_lines(found):
+            self.rejudge(found)
+        if found.error > self.target:
+            return found
+        found = self._shortest(raw, least)
+        if self._search_lines(found):
             self.rejudge(found)
             if found.error > self.target:
                 found = self._shortest(raw, least)
@@ -181,7 +183,7 @@ class Checker:
         """Return a candidate without the highest degrees, as far as the error does not change."""
         parts = candidate.parts
         allowed = max(self.target, 1.02 * candidate.error)
-        for share in (0.1, 0.01, 1e-3, 1e-4, 1e-5):
+        for share in (0.03, 1e-3, 1e-5):
             shorter, _ = trimmed(parts, self.absolute(share))
             error = self._verdict(values_at(shorter, self.points)).error
             if error <= allowed:

@@ -8,10 +8,12 @@ blocks::
     patches = image_patches(photographs, size=8, order="random", rng=0)
     equations = neighbour_equations(photographs, size=5)    # pairs (A_block, b_block)
     y = borehole(points)                                    # (n, 8) in [-1, 1] -> (n,)
+    crystal = sodium_chloride(16)                           # .positions, .charges, .lattice
     problems = smooth_functions()                           # .name, .function, .domain
     problem = kronecker_sparse((15, 15), (8, 12), (3, 3), snr_db=20.0, rng=0)   # .y, .support
 """
 
+from linalgkit.datasets._crystal import IonicCrystal, sodium_chloride
 from linalgkit.datasets._engineering import (
     BOREHOLE_RANGES,
     OTL_CIRCUIT_RANGES,
@@ -36,6 +38,7 @@ __all__ = [
     "BOREHOLE_RANGES",
     "OTL_CIRCUIT_RANGES",
     "IRSChannelProblem",
+    "IonicCrystal",
     "KroneckerSparseProblem",
     "NeighbourEquations",
     "PatchStream",
@@ -51,6 +54,7 @@ __all__ = [
     "otl_circuit",
     "power_law_rows",
     "smooth_functions",
+    "sodium_chloride",
     "sorted_by_projection",
     "spiked_covariance",
     "spiked_stream",

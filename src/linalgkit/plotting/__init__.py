@@ -11,6 +11,7 @@ from linalgkit.plotting._coefficients import CoefficientsDisplay
 from linalgkit.plotting._filter import FilterDisplay
 from linalgkit.plotting._patches import EigenPatchesDisplay
 from linalgkit.plotting._points import DesignDisplay
+from linalgkit.plotting._slices import FunctionDisplay, Slice
 from linalgkit.plotting._spectrum import SpectrumDisplay
 from linalgkit.plotting._support import SupportDisplay
 
@@ -19,6 +20,8 @@ __all__ = [
     "DesignDisplay",
     "EigenPatchesDisplay",
     "FilterDisplay",
+    "FunctionDisplay",
+    "Slice",
     "SpectrumDisplay",
     "SupportDisplay",
 ]
