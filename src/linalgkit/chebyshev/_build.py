@@ -38,6 +38,8 @@ _MOST_ROUNDS = 40
 # Rounds without halving the error after which the search ends.
 _PATIENCE = 2
 _STRICTER = 0.5
+# Points of a core or a full grid that is taken although the tolerance will not be met.
+_COARSE_POINTS = 2**20
 # Lines added where the error is within a factor of the target.
 _FAR, _FEW_LINES = 100.0, 4
 
@@ -114,6 +116,8 @@ class Builder:
         """Return the best of all rounds."""
         self._first_fibres()
         best, status = self._round(), ""
+        if best.error > self.check.target and self._is_out_of_reach():
+            best = self._better(best)
         stale = 0
         while best.error > self.check.target and self._may_go_on(stale):
             try:
@@ -131,12 +135,28 @@ class Builder:
         status = (status or self._why()) if missed else "converged"
         return Outcome(parts, error, self.check.scale, status, self.rounds)
 
+    def _is_out_of_reach(self) -> bool:
+        """Tell whether degrees or ranks have met their limits: the tolerance will not be met."""
+        capped = any(group.rank >= group.limits.max_rank for group in self.fibres)
+        return capped or not all(group.is_resolved for group in self.fibres)
+
+    def _better(self, best: Candidate) -> Candidate:
+        """Return a candidate, or that of a coarse full grid where this is allowed and better."""
+        spare = min(_COARSE_POINTS, self.sampler.remaining // 2, 4 * self.sampler.n_evals)
+        side = int(spare ** (1.0 / self.order))
+        if self.wish.method != "auto" or self.wish.has_degrees or self.order == 1 or side < 5:
+            return best
+        found = self.check.examine(self._from_grid([min(group.n, side) for group in self.fibres]))
+        self.check.rejudge(best)
+        return found if found.error < best.error else best
+
     def _may_go_on(self, stale: int) -> bool:
         """Tell whether another round may help."""
         if self._is_cut_by_ranks() or (self.wish.has_degrees and self._takes_grid()):
             return False
-        resolved = all(group.is_resolved for group in self.fibres)
-        return self.rounds < _MOST_ROUNDS and stale < (_PATIENCE + self.order if resolved else 1)
+        if self._is_out_of_reach() and not self.wish.has_degrees:
+            return False
+        return self.rounds < _MOST_ROUNDS and stale < _PATIENCE + self.order
 
     def _is_cut_by_ranks(self) -> bool:
         """Tell whether the ranks asked for are below what the function has at the tolerance."""
@@ -187,18 +207,22 @@ class Builder:
         """Return how many nodes a mode of the full grid takes."""
         if self.wish.has_degrees:
             return [group.n for group in self.fibres]
-        return [max(g.needed, m) for g, m in zip(self.fibres, self.lengths, strict=True)]
+        lengths = [max(g.needed, m) for g, m in zip(self.fibres, self.lengths, strict=True)]
+        if self.wish.method == "grid":
+            lengths = _within(lengths, self.sampler.remaining * 3 // 4)
+        return lengths
 
     def _round(self) -> Candidate:
         """Build once from the fibres as they are, and check."""
         self.rounds += 1
         return self.check.examine(self._from_grid() if self._takes_grid() else self._from_cross())
 
-    def _from_grid(self) -> Raw:
-        """Return the coefficients of the full grid."""
-        self.lengths = self._grid_lengths()
+    def _from_grid(self, lengths: Sequence[int] | None = None) -> Raw:
+        """Return the coefficients of the full grid, of the degrees found by default."""
+        if lengths is None:
+            lengths = self.lengths = self._grid_lengths()
         xp = self.sampler.xp
-        C = weighted_coefficients(grid_values(self.sampler, self.lengths), xp)
+        C = weighted_coefficients(grid_values(self.sampler, lengths), xp)
         return Raw(C, None, self.unit, xp, ranks=self.wish.ranks, n_iter=self.wish.n_iter)
 
     def _from_cross(self) -> Raw:
@@ -212,6 +236,8 @@ class Builder:
         """Leave basis vectors away until the core fits into what may still be asked."""
         left = self.sampler.remaining
         left -= min(self.wish.n_check, left // 4)
+        if self._is_out_of_reach():
+            left = min(left, _COARSE_POINTS)
         while self.core.new_points(self.fibres) > left:
             widest = max(self.fibres, key=lambda g: g.rank)
             if widest.rank == 1:
@@ -249,3 +275,12 @@ class Builder:
             L = self.sampler.lines(k, P, t)
             group.add(self.sampler, P.copy(), L)
             P[:, k] = t[_HOST.argmax(_HOST.abs(L - line_values(parts, P, k, t)), axis=0)]
+
+
+def _within(lengths: Sequence[int], most: int) -> list[int]:
+    """Return lengths, the longest shortened until their product is at most `most`."""
+    lengths = list(lengths)
+    while math.prod(lengths) > max(most, 1):
+        k = lengths.index(max(lengths))
+        lengths[k] = lengths[k] * 9 // 10
+    return lengths

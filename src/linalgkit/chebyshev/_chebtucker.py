@@ -45,6 +45,8 @@ _HOST = numpy_namespace()
 DEFAULT_TOL = {True: 1e-5, False: 1e-10}
 _SINGLE = ("float32", "complex64")
 _FEWEST_EVALS, _EVALS_OF_A_HINT = 1000, 40
+# More than variables, so that a function of one point only returns a wrong shape.
+_FIRST_POINTS = 7
 _ADVICE = {
     "max_evals": "Raise max_evals, or ask for less.",
     "max_rank": "Raise max_rank, or ask for less: the function is hardly separable.",
@@ -358,7 +360,7 @@ def _wish(request: Request, sampler: Sampler, rng: Any) -> Wish:
     """Return what is asked for, once the precision of the function is known."""
     d = sampler.order
     if sampler.kind is None:
-        sampler.points(PointSource(d, rng)(1))
+        sampler.points(PointSource(d, rng)(_FIRST_POINTS))
     precision = eps(sampler.xp, sampler.kind)
     tol = request.tol
     if tol is None:

@@ -23,6 +23,8 @@ _FIRST_NODES = 17
 # Of the tolerance: what coefficients beyond the degree, columns beyond the rank, and the rest of a
 # fibre that was not used for the basis may have.
 _TAIL, _COLUMN, _FRESH = 0.05, 0.015, 0.05
+# Batches of random fibres taken where the degree is not found.
+_UNRESOLVED_BATCHES = 2
 # The same for errors at the points that fibres go through.
 _INSIDE = 0.5
 # Coefficients that no longer decay, below this many units of rounding, are noise.
@@ -175,8 +177,10 @@ class Fibres:
         with contextlib.suppress(BudgetError):
             self.add(sampler, draw(8 if sampler.order > 1 else 1))
         self.find_basis(sampler.largest)
-        while sampler.order > 1:
+        batches = 0
+        while sampler.order > 1 and (self.is_resolved or batches < _UNRESOLVED_BATCHES):
             rank, n = self.rank, self.n
+            batches += 1
             count = max(4, rank // 3)
             if rank >= self.limits.max_rank or rank >= n or count * n > sampler.remaining // 4:
                 return
