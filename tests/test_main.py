@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -21,6 +22,10 @@ from matplotlib.image import imread
 import linalgkit.__main__ as job
 from linalgkit._demos import (
     Context,
+    _callables,
+    _canonical,
+    _crystal,
+    _data,
     _many_unknowns,
     _rows_of_patches,
     _surrogates,
@@ -28,6 +33,7 @@ from linalgkit._demos import (
     _uplink,
     sampling,
 )
+from linalgkit.datasets import sodium_chloride
 
 PICTURES = (
     "eigen-patches.png",
@@ -38,6 +44,9 @@ PICTURES = (
     "sampling-errors.png",
     "bayes-channels.png",
     "bayes-million.png",
+    "chebyshev-crystal.png",
+    "chebyshev-errors.png",
+    "chebyshev-data.png",
 )
 
 
@@ -57,6 +66,13 @@ def few_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_uplink, "_SNRS", (4, 12))
     monkeypatch.setattr(_uplink, "_CHANNELS", 1)
     monkeypatch.setattr(_many_unknowns, "_DRAWS", 1)
+    cases = [case._replace(cells=min(case.cells, 2)) for case in _crystal._CASES]
+    monkeypatch.setattr(_crystal, "_CASES", cases[:1] + cases[2:])
+    monkeypatch.setattr(_crystal, "_POINTS", 2_000)
+    monkeypatch.setattr(_crystal, "_PAIRS", 10_000)
+    monkeypatch.setattr(_crystal, "_GRID", 33)
+    monkeypatch.setattr(_callables, "_POINTS", 2_000)
+    monkeypatch.setattr(_callables, "_TOLS", (1e-2, 1e-4))
 
 
 @pytest.fixture
@@ -77,13 +93,25 @@ def small_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "_from_scikit_learn", find)
 
 
+def canonical(path: Path, n: int = 40) -> Path:
+    """Save a sum of Gaussians, one of which no grid of n cells resolves."""
+    x = _canonical.cells(n)
+    widths = np.asarray([1.0, 3.0, 3.0, 1e5])
+    U = np.exp(-(x[:, None] ** 2) * widths)
+    np.savez(path, weights=[1.0, -0.5, 0.25, 4.0], U1=U, U2=U, U3=U)
+    return path
+
+
 @pytest.mark.usefixtures("small_photographs", "few_seeds")
 @pytest.mark.parametrize("library", ["numpy", "array_api_strict"])
 def test_the_job_prints_answers_and_saves_pictures(
     library: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "new" / "folder"
-    code = job.main(["--output", str(folder), "--library", library, "--components", "2"])
+    data = str(canonical(tmp_path / "sum.npz"))
+    code = job.main(
+        ["--output", str(folder), "--library", library, "--components", "2", "--data", data]
+    )
     out = capsys.readouterr().out
     assert code == 0
     for word in ("portfolio", "gram", "IncrementalPCA", "Gram + eigh", "z-score", "seconds", "MiB"):
@@ -112,6 +140,9 @@ def test_the_job_prints_answers_and_saves_pictures(
     for word in ("AM-KroSBL", "useless"):
         assert word in out
         assert word in (folder / "bayes.md").read_text("utf-8")
+    for word in ("Madelung", "lattice", "chebval3d", "tensorly", "sum.npz", "smooth terms"):
+        assert word in out
+        assert word in (folder / "chebyshev.md").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("small_photographs")
@@ -198,6 +229,115 @@ def test_the_excess_of_rows_picked_is_that_of_the_residual(tmp_path: Path) -> No
     Q = np.linalg.qr(A)[0][index]
     lmin = np.linalg.eigvalsh(Q.T @ Q)[0] * A.shape[0] / 200
     assert found.lmin == pytest.approx(lmin, rel=1e-6)
+
+
+def test_direct_sums_of_two_ions_are_those_on_paper() -> None:
+    ions, charges = np.asarray([[0.0, 0.0, 0.0], [0.0, 0.0, 4.0]]), np.asarray([1.0, -2.0])
+    x, step = np.asarray([[0.0, 0.0, 1.0], [0.0, 3.0, 0.0]]), 1e-5
+    sums = _crystal.direct_sums(ions, charges, x, 0.5)
+    coulomb = [1 - 2 / 3, 1 / 3 - 2 / 5]
+    np.testing.assert_allclose(sums.coulomb, coulomb, rtol=1e-14)
+    long = [math.erf(0.5) - 2 * math.erf(1.5) / 3, math.erf(1.5) / 3 - 2 * math.erf(2.5) / 5]
+    np.testing.assert_allclose(sums.long, long, rtol=1e-14)
+    for k in range(3):
+        ends = [x + s * step * np.eye(3)[k] for s in (1, -1)]
+        above, below = (_crystal.direct_sums(ions, charges, e, 0.5).long for e in ends)
+        np.testing.assert_allclose(sums.gradient[:, k], (above - below) / (2 * step), atol=1e-9)
+
+
+def test_the_potential_at_an_ion_is_that_of_the_others() -> None:
+    crystal = sodium_chloride(2)
+    case = _crystal.Case("", 2, 0.0, 1.0, "moments")
+    T = _crystal._potential(case, crystal)
+    solid = _crystal.Solid(case, crystal, T, *[0.0] * 6)
+    i = int(np.argmin(np.linalg.norm(crystal.positions, axis=1)))
+    others = np.delete(np.arange(64), i)
+    r = np.linalg.norm(crystal.positions[others] - crystal.positions[i], axis=1)
+    exact = -crystal.charges[i] * np.sum(crystal.charges[others] / r) * 5.64 / 2
+    assert _crystal.madelung(solid) == pytest.approx(exact, abs=1e-5)
+
+
+def test_a_tensor_from_a_file_has_the_values_of_its_terms(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights, *U = (rng.standard_normal(s) for s in (3, (4, 3), (5, 3), (6, 3)))
+    np.savez(tmp_path / "a.npz", weights=weights, U1=U[0], U2=U[1], U3=U[2], h=0.5)
+    tensor = _data.read_canonical(tmp_path / "a.npz")
+    full = np.einsum("l,il,jl,kl->ijk", weights * 8, *U)
+    index = np.asarray([[3, 4, 5], [0, 1, 2]])
+    np.testing.assert_allclose(tensor.at(index), full[tuple(index.T)], rtol=1e-12)
+    np.testing.assert_allclose(tensor.plane(1, 3), full[:, 3, :], rtol=1e-12)
+    first = tensor.part(np.asarray([True, False, False]))
+    np.testing.assert_allclose(
+        first.plane(2, 0), 8 * weights[0] * np.outer(U[0][:, 0], U[1][:, 0]) * U[2][0, 0]
+    )
+    peak = _canonical._climbed(tensor, np.asarray([0, 0, 0]))
+    assert abs(full[peak]) >= abs(full[:, :, peak[2]]).max() * (1 - 1e-12)
+    np.savez(tmp_path / "b.npz", U=U[0])  # equal modes, in units of the cell
+    tensor = _data.read_canonical(tmp_path / "b.npz")
+    full = np.einsum("il,jl,kl->ijk", *[U[0] * 2.0] * 3)
+    np.testing.assert_allclose(tensor.plane(0, 1), full[1, :, :], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("held", "why"),
+    [
+        ({"a": np.ones(2)}, "must have the arrays weights, U1, U2, U3"),
+        ({"U": np.ones(2)}, "must have the arrays"),
+        ({"U": np.ones((4, 2)), "weights": np.ones(3)}, "factors (n_k, R) of one R"),
+        ({"U": np.ones((4, 2)), "weights": np.ones((2, 1))}, "weights (R,)"),
+        ({"U": np.ones((0, 2))}, "weights (R,)"),
+        ({"U": np.full((4, 2), np.nan)}, "finite numbers"),
+        ({"U": np.asarray([["a"]])}, "finite numbers"),
+        ({"U": np.ones((4, 2)), "h": np.ones(2)}, "h must be a positive number"),
+        ({"U": np.ones((4, 2)), "h": 0.0}, "h must be a positive number"),
+        (None, "must be an npz file"),
+        (b"nothing", "must be an npz file"),
+    ],
+    ids=range(11),
+)
+def test_data_that_cannot_be_taken_are_refused_before_the_work(
+    held: Any, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "data.npz"
+    if isinstance(held, dict):
+        np.savez(path, **held)
+    elif held is not None:
+        path.write_bytes(held)
+    assert job.main(["--output", str(tmp_path / "out"), "--data", str(path)]) == 1
+    told = capsys.readouterr()
+    assert why in told.err
+    assert told.out == ""
+
+
+def test_data_for_a_method_left_out_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        job.main(["--methods", "svd", "--data", "a.npz"])
+    assert stop.value.code == 2
+    assert "--data is for the method chebyshev" in capsys.readouterr().err
+
+
+def test_tensorly_answers_to_the_same_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is not installed, a stand-in for it is asked."""
+    rng = np.random.default_rng(0)
+    core, U = rng.standard_normal((2, 2, 2)), np.linalg.qr(rng.standard_normal((6, 2)))[0]
+    X = np.einsum("abc,ia,jb,kc->ijk", core, U, U, U)
+    monkeypatch.setattr(_crystal.importlib.util, "find_spec", lambda name: None)
+    assert "not installed" in _crystal._tensorly(X, (2, 2, 2), 1.0, 0)[0][0]
+    asked = []
+
+    def tucker(X: Any, **options: Any) -> Any:
+        asked.append(options)
+        return X
+
+    modules = {
+        "tensorly": SimpleNamespace(tucker_to_tensor=lambda X: 1.5 * X),
+        "tensorly.decomposition": SimpleNamespace(tucker=tucker),
+    }
+    monkeypatch.setattr(_crystal.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(_crystal.importlib, "import_module", modules.__getitem__)
+    rows = _crystal._tensorly(X, (2, 2, 2), 1.0, 7)
+    assert [(o["rank"], o["random_state"]) for o in asked] == [([2, 2, 2], 7)] * 2
+    assert [row[3] for row in rows] == ["5.0e-01"] * 2
 
 
 def test_list_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -453,9 +453,9 @@ _POINTS = "1e5 points, ranks 27 28 28"
 _SINE, _RUNGE = "sin(3e^x+4yz)", "1/(1+25r^2)"
 
 
-def _scattered(rival: str, degree: int, times: float, points: int) -> Figure:
+def _scattered(rival: str, degree: int, times: float, how: str = "") -> Figure:
     return Figure(
-        f"time, {_POINTS}, degree {degree}, against {rival}, extrapolated from {points} points",
+        f"time, {_POINTS}, degree {degree}, against {rival}{how}",
         "chebyshev.Scattered.track_ratio_to_peer",
         1 / times,
         (degree, rival.partition(" ")[0]),
@@ -504,16 +504,19 @@ CHEBYSHEV = (
     ),
     *(
         Figure(
-            f"time, {_POINTS}, degree {degree}, over the product of a basis with the core, {how}",
+            f"time, {_POINTS}, degree {degree}, over products of a basis with the core, {how}",
             f"chebyshev.Scattered.{track}",
             0.7,
             (degree, "numpy"),
         )
-        for how, track in (("kept", "track_ratio_to_written"), ("dropped", "track_ratio_to_limit"))
+        for how, track in (
+            ("all kept", "track_ratio_to_written"),
+            ("in one buffer", "track_ratio_to_limit"),
+        )
         for degree in (56, 128)
     ),
-    *(_scattered("teneva func_get", degree, 50, 5000) for degree in (56, 128) if _TENEVA),
-    _scattered("numpy chebval3d", 128, 3000, 40),
+    *(_scattered("teneva func_get", degree, 50) for degree in (56, 128) if _TENEVA),
+    _scattered("numpy chebval3d", 128, 3000, ", extrapolated from 40 points"),
     *(
         Figure(
             f"time, grid of 256^3, degree {degree}, over filling a new one",
@@ -552,43 +555,49 @@ CHEBYSHEV = (
         for figure in (
             Figure(
                 f"ranks above those published, {what}",
-                "chebyshev.PaperData.track_excess_rank",
+                "chebyshev_sums.PaperData.track_excess_rank",
                 0.0,
                 (tensor,),
             ),
-            Figure(f"relative error, {what}", "chebyshev.PaperData.track_error", error, (tensor,)),
+            Figure(
+                f"relative error, {what}", "chebyshev_sums.PaperData.track_error", error, (tensor,)
+            ),
         )
         if paper_data.find(tensor)
     ),
     Figure(
         "largest change of a rank, CP columns times 1e+-100, weights",
-        "chebyshev.Rescaled.track_ranks",
+        "chebyshev_sums.Rescaled.track_ranks",
         0.0,
     ),
     Figure(
         "relative change of the error, CP columns times 1e+-100, weights",
-        "chebyshev.Rescaled.track_change",
+        "chebyshev_sums.Rescaled.track_change",
         0.1,
     ),
     Figure(
         "time, 5000 particles, alpha=12, tol 1e-7, over products of 2 N 114^3",
-        "chebyshev.Particles.track_ratio_to_limit",
+        "chebyshev_sums.Particles.track_ratio_to_limit",
         2.0,
     ),
-    Figure("relative error, 5000 particles", "chebyshev.Particles.track_error", 3e-7),
+    Figure("relative error, 5000 particles", "chebyshev_sums.Particles.track_error", 3e-7),
     Figure(
         "relative error of forces, 5000 particles",
-        "chebyshev.Particles.track_error_of_forces",
+        "chebyshev_sums.Particles.track_error_of_forces",
         1e-5,
     ),
-    Figure("largest rank, lattice of 16^3, told as, alpha", "chebyshev.Lattice.track_rank", 9.0),
+    Figure(
+        "largest rank, lattice of 16^3, told as, alpha", "chebyshev_sums.Lattice.track_rank", 9.0
+    ),
     Figure(
         "peak memory in MiB, lattice of 16^3, told as, alpha",
-        "chebyshev.Lattice.track_megabytes",
+        "chebyshev_sums.Lattice.track_megabytes",
         50.0,
     ),
     Figure(
-        "relative error, lattice of 16^3, told as, alpha", "chebyshev.Lattice.track_error", 3e-7
+        "relative error, lattice of 16^3, told as, alpha",
+        "chebyshev_sums.Lattice.track_error",
+        3e-7,
     ),
     Figure(
         "error of the integral of 1/(1+r^2) over the cube",

@@ -171,6 +171,8 @@ class Builder:
             return "ranks"
         if self.wish.has_degrees:
             return "degrees"
+        if any(group.starved for group in self.fibres):
+            return "max_evals"
         if any(group.rank >= group.limits.max_rank for group in self.fibres):
             return "max_rank"
         if any(2 * g.n - 1 > g.limits.max_nodes and not g.is_resolved for g in self.fibres):

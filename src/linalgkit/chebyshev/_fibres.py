@@ -56,6 +56,8 @@ class Fibres:
         Their values at ``nodes(n)``.
     strictness : float
         Factor of the shares of the tolerance, at most 1: lowered where a check has failed.
+    starved : bool
+        Whether a finer grid was refused because it would have taken half of what may be asked.
     basis : array (n, r)
         Coefficients, orthonormal in the weighted norm.
     needed : int
@@ -71,6 +73,7 @@ class Fibres:
         self.values: Array | None = None
         self.tail = 0.0
         self.strictness = 1.0
+        self.starved = False
         self.needed = 1
         self.basis: Array = _HOST.ones((1, 1))
 
@@ -127,6 +130,7 @@ class Fibres:
             return False
         held = 0 if self.values is None else int(self.values.shape[1])
         if (self.n - 1) * (p + held) > sampler.remaining // 2:
+            self.starved = True
             return False
         return not self._is_noise(C, sampler.largest)
 
