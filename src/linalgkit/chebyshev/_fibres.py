@@ -22,7 +22,7 @@ _HOST = numpy_namespace()
 _FIRST_NODES = 17
 # Of the tolerance: what coefficients beyond the degree, columns beyond the rank, and the rest of a
 # fibre that was not used for the basis may have.
-_TAIL, _COLUMN, _FRESH = 0.05, 0.015, 0.05
+_TAIL, _COLUMN, _FRESH = 0.05, 0.01, 0.05
 # Batches of random fibres taken where the degree is not found.
 _UNRESOLVED_BATCHES = 2
 # The same for errors at the points that fibres go through.
