@@ -34,12 +34,14 @@ from linalgkit.chebyshev._sampler import BudgetError, Sampler
 
 _HOST = numpy_namespace()
 _PEAKS = 2
-_MOST_ROUNDS = 40
+_MOST_ROUNDS, _FEW_ROUNDS = 40, 8
 # Rounds without halving the error after which the search ends.
 _PATIENCE = 2
 _STRICTER = 0.5
 # Points of a core or a full grid that is taken although the tolerance will not be met.
 _COARSE_POINTS = 2**20
+# Numbers of a core that are never exceeded.
+_MOST_CORE = 2**25
 # Lines added where the error is within a factor of the target.
 _FAR, _FEW_LINES = 100.0, 4
 
@@ -87,13 +89,16 @@ class Wish:
 
 @dataclass
 class Outcome:
-    """What was built, in units of the sampler; parts lie on the host."""
+    """What was built, in units of the sampler; parts lie on the host.
+
+    `is_short` tells that the tolerance is met, but at fewer fresh points than asked for.
+    """
 
     parts: Parts
     error: float
     scale: float
     status: str
-    rounds: int
+    is_short: bool
 
 
 class Builder:
@@ -109,13 +114,13 @@ class Builder:
         self.check = Checker(sampler, wish.norm, wish.tol, self.draw, wish.n_check)
         self.lengths = [1] * self.order
         self.rounds = 0
+        self.core_is_short = False
 
     # ------------------------------------------------------------------------------ the loop
 
     def run(self) -> Outcome:
         """Return the best of all rounds."""
-        self._first_fibres()
-        best, status = self._round(), ""
+        best, status = self._first_round()
         if best.error > self.check.target and self._is_out_of_reach():
             best = self._better(best)
         stale = 0
@@ -130,14 +135,42 @@ class Builder:
                 self.check.rejudge(best)
             stale = 0 if found.error <= 0.5 * best.error else stale + 1
             best = found if found.error <= best.error else best
+            self.check.prune(best)
         parts, error = self.check.settle(best)
-        missed = error > self.check.target
-        status = (status or self._why()) if missed else "converged"
-        return Outcome(parts, error, self.check.scale, status, self.rounds)
+        missed, is_short = error > self.check.target, self.check.is_short
+        if not missed:
+            return Outcome(
+                parts, error, self.check.scale, "max_evals" if is_short else "converged", is_short
+            )
+        status = status or self._why()
+        return Outcome(parts, error, self.check.scale, status, False)
+
+    def _first_round(self) -> tuple[Candidate, str]:
+        """Return the first candidate, and the word for a budget that ended on the way."""
+        self.check.probe(self.wish.pivots)
+        status = ""
+        try:
+            self._first_fibres()
+        except BudgetError:
+            status = "max_evals"
+        for group in self.fibres:
+            group.find_basis(self.sampler.largest)
+        try:
+            return self._round(), status
+        except BudgetError:
+            return self._constant(), "max_evals"
+
+    def _constant(self) -> Candidate:
+        """Return the mean of the tests, for a budget that allows no more."""
+        core = _HOST.reshape(_HOST.mean(self.check.values), (1,) * self.order)
+        ones = [_HOST.ones((1, 1))] * self.order
+        raw = Raw(core, ones, self.unit, _HOST)
+        cut = raw.cut(0.0)
+        return Candidate(raw, cut, *self.check.judge(raw, cut), verified=True)
 
     def _is_out_of_reach(self) -> bool:
         """Tell whether degrees or ranks have met their limits: the tolerance will not be met."""
-        capped = any(group.rank >= group.limits.max_rank for group in self.fibres)
+        capped = any(group.full_rank > group.limits.max_rank for group in self.fibres)
         return capped or not all(group.is_resolved for group in self.fibres)
 
     def _better(self, best: Candidate) -> Candidate:
@@ -155,7 +188,7 @@ class Builder:
         if self._is_cut_by_ranks() or (self.wish.has_degrees and self._takes_grid()):
             return False
         if self._is_out_of_reach() and not self.wish.has_degrees:
-            return False
+            return stale == 0 and self.rounds < _FEW_ROUNDS
         return self.rounds < _MOST_ROUNDS and stale < _PATIENCE + self.order
 
     def _is_cut_by_ranks(self) -> bool:
@@ -163,7 +196,7 @@ class Builder:
         ranks = self.wish.ranks
         if ranks is None:
             return False
-        return any(group.rank > r for group, r in zip(self.fibres, ranks, strict=True))
+        return any(group.full_rank > r for group, r in zip(self.fibres, ranks, strict=True))
 
     def _why(self) -> str:
         """Return the word for what stood in the way."""
@@ -173,17 +206,18 @@ class Builder:
             return "degrees"
         if any(group.starved for group in self.fibres):
             return "max_evals"
-        if any(group.rank >= group.limits.max_rank for group in self.fibres):
-            return "max_rank"
-        if any(2 * g.n - 1 > g.limits.max_nodes and not g.is_resolved for g in self.fibres):
+        if any(
+            not group.is_resolved and group.n >= group.limits.max_nodes for group in self.fibres
+        ):
             return "max_degree"
+        if self.core_is_short or any(g.full_rank > g.limits.max_rank for g in self.fibres):
+            return "max_rank"
         return "inaccurate"
 
     # --------------------------------------------------------------------------- the phases
 
     def _first_fibres(self) -> None:
         """Take fibres of all modes: through hints, from the largest values on, at random."""
-        self.check.probe(self.wish.pivots)
         zero = Parts(
             _HOST.zeros((1,) * self.order),
             tuple(_HOST.ones((1, 1)) for _ in range(self.order)),
@@ -225,22 +259,30 @@ class Builder:
             lengths = self.lengths = self._grid_lengths()
         xp = self.sampler.xp
         C = weighted_coefficients(grid_values(self.sampler, lengths), xp)
-        return Raw(C, None, self.unit, xp, ranks=self.wish.ranks, n_iter=self.wish.n_iter)
+        return Raw(C, None, self.unit, xp, ranks=self._ranks(lengths), n_iter=self.wish.n_iter)
 
     def _from_cross(self) -> Raw:
         """Return core and bases from chosen nodes."""
         self._keep_budget()
         core = self.core.core(self.sampler, self.fibres)
         bases = [group.basis for group in self.fibres]
-        return Raw(core, bases, self.unit, _HOST, ranks=self.wish.ranks, n_iter=self.wish.n_iter)
+        return Raw(
+            core, bases, self.unit, _HOST, ranks=self._ranks(core.shape), n_iter=self.wish.n_iter
+        )
+
+    def _ranks(self, sizes: Sequence[int]) -> Sequence[int] | None:
+        """Return the limits of the ranks, where any is below these sizes."""
+        limits = self.wish.ranks or [group.limits.max_rank for group in self.fibres]
+        return None if all(n <= r for n, r in zip(sizes, limits, strict=True)) else limits
 
     def _keep_budget(self) -> None:
         """Leave basis vectors away until the core fits into what may still be asked."""
         left = self.sampler.remaining
-        left -= min(self.wish.n_check, left // 4)
-        if self._is_out_of_reach():
-            left = min(left, _COARSE_POINTS)
-        while self.core.new_points(self.fibres) > left:
+        left -= min(self.wish.n_check, left // 2)
+        most = _COARSE_POINTS if self._is_out_of_reach() else _MOST_CORE
+        self.core_is_short = False
+        while self.core.new_points(self.fibres) > min(left, most):
+            self.core_is_short = left > most
             widest = max(self.fibres, key=lambda g: g.rank)
             if widest.rank == 1:
                 raise BudgetError

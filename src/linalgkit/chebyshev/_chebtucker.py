@@ -195,6 +195,7 @@ def chebtucker(
         ranks=ranks,
         max_degree=max_degree,
         max_rank=max_rank,
+        max_evals=check_int("max_evals", max_evals, _FEWEST_EVALS),
         n_iter=n_iter,
         pivots=pivots,
         n_check=n_check,
@@ -243,6 +244,13 @@ def _checked_request(intervals: Sequence[Interval], **given: Any) -> Request:
         asked = _one_each("degrees", given["degrees"], d, 1, None)
         lengths = tuple(m + 1 for m in asked)
     ranks = None
+    if lengths[0] is not None and given["method"] == "grid":
+        points = math.prod(m for m in lengths if m is not None)
+        if points + _FEWEST_EVALS > given["max_evals"]:
+            raise ValueError(
+                f"max_evals must allow for the {points} points of the grid of these degrees, got "
+                f"{given['max_evals']}. Lower degrees, or take method='cross'."
+            )
     if given["ranks"] is not None:
         ranks = _one_each("ranks", given["ranks"], d, 1, lengths)
     tol = given["tol"]
@@ -271,6 +279,8 @@ def _one_each(
     name: str, value: Any, d: int, low: int, lengths: Sequence[int | None] | None
 ) -> tuple[int, ...]:
     """Return one integer a variable."""
+    if getattr(value, "ndim", 0) == 1:
+        value = to_numpy(value).tolist()
     values = list(value) if isinstance(value, (list, tuple)) else [value] * d
     if len(values) != d:
         raise ValueError(message(name, f"be an integer or {d} of them, one a variable", value))
@@ -402,7 +412,9 @@ def _answer(outcome: Outcome, sampler: Sampler, wish: Wish, *, asked: bool) -> C
         xp,
     )
     fixed = wish.has_degrees or wish.ranks is not None
-    if outcome.status != "converged" and (asked or not fixed):
+    if outcome.is_short:
+        _warn_of_short_check(wish.n_check)
+    elif outcome.status != "converged" and (asked or not fixed):
         _warn(outcome, wish.tol)
     return assemble(
         parts,
@@ -420,6 +432,16 @@ def _warn(outcome: Outcome, tol: float) -> None:
     warnings.warn(
         f"f is not resolved: the error at fresh points is {relative:.2g} of its size where "
         f"{tol:.2g} was asked for (status {outcome.status!r}). {_ADVICE[outcome.status]}",
+        AccuracyWarning,
+        stacklevel=4,
+    )
+
+
+def _warn_of_short_check(n_check: int) -> None:
+    """Tell that the budget left too few points for the check."""
+    warnings.warn(
+        f"f meets the tolerance at the fresh points that max_evals allowed, fewer than {n_check}. "
+        "Raise max_evals.",
         AccuracyWarning,
         stacklevel=4,
     )

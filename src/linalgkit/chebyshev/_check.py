@@ -22,6 +22,8 @@ _WORST = 8
 _FIRST_CUT, _LEAST_CUT, _CUTS = 0.5, 1e-5, 4
 # Lines of a search start at the worst points and where the function is largest.
 _LINES, _LINE_POINTS, _DECADES = 3, 12, 3.0
+# Of more tests than the first number only the second is kept from round to round.
+_MOST_TESTS, _KEPT_TESTS = 1000, 300
 # An error at the tests so far beyond this many targets needs no fresh ones.
 _NEAR = 2.0
 
@@ -65,6 +67,7 @@ class Checker:
     ) -> None:
         self.sampler, self.norm, self.tol, self.draw = sampler, norm, tol, draw
         self.n_check = n_check
+        self.is_short = False
         self.points = _HOST.empty((0, sampler.order))
         self.values = _HOST.empty(0)
 
@@ -73,6 +76,8 @@ class Checker:
     def probe(self, pivots: Array | None) -> None:
         """Ask at a few points, which fix the unit of the sampler and are the first tests."""
         points = self.norm.points(self.draw, min(_PROBES, self.sampler.remaining // 4))
+        if not self.norm.is_mean:
+            points = _HOST.concat([points, self.draw.corners()])
         if pivots is not None:
             points = _HOST.concat([points, pivots])
         self.points = points
@@ -88,6 +93,7 @@ class Checker:
         n = min(self.n_check, self.sampler.remaining)
         if n < 1:
             raise BudgetError
+        self.is_short = n < self.n_check
         points = self.norm.points(self.draw, n)
         values = self.sampler.points(points)
         if self.norm.is_mean:
@@ -155,6 +161,14 @@ class Checker:
             share *= min(0.4, max(0.01, 0.5 * self.target / verdict.error))
         return Candidate(raw, least, *self.judge(raw, least), verified=True)
 
+    def prune(self, candidate: Candidate) -> None:
+        """Forget tests at which a candidate is good, so that later rounds are quick."""
+        if self.norm.is_mean or int(self.values.shape[0]) <= _MOST_TESTS:
+            return
+        rest = _HOST.abs(self.values - candidate.raw.values(candidate.cut, self.points))
+        kept = _HOST.sort(_HOST.argsort(-rest, stable=True)[:_KEPT_TESTS])
+        self.points, self.values = self.points[kept, :], self.values[kept]
+
     def rejudge(self, candidate: Candidate) -> None:
         """Bring the error of an earlier candidate up to the tests of now."""
         candidate.error, candidate.worst = self.judge(candidate.raw, candidate.cut)
@@ -182,7 +196,7 @@ class Checker:
     def _trimmed(self, candidate: Candidate) -> tuple[Parts, float]:
         """Return a candidate without the highest degrees, as far as the error does not change."""
         parts = candidate.parts
-        allowed = max(self.target, 1.02 * candidate.error)
+        allowed = self.target if candidate.error <= self.target else 1.02 * candidate.error
         for share in (0.03, 1e-3, 1e-5):
             shorter, _ = trimmed(parts, self.absolute(share))
             error = self._verdict(values_at(shorter, self.points)).error
@@ -211,13 +225,15 @@ class Checker:
         return True
 
     def _line_points(self, centres: Array) -> Array:
-        """Return points (m, p) of [-1, 1]: half anywhere, half at distances of all scales."""
+        """Return points (m, p) of [-1, 1]: ends, anywhere, and at distances of all scales."""
         rng = self.draw.rng
         shape = (_LINE_POINTS, int(centres.shape[0]))
         t = rng.uniform(-1.0, 1.0, shape)
         steps = 10.0 ** rng.uniform(-_DECADES, 0.0, shape) * _HOST.sign(t)
         near = _HOST.clip(centres[None, :] + steps, -1.0, 1.0)
-        return _HOST.where(_HOST.arange(_LINE_POINTS)[:, None] % 2 == 0, t, near)
+        t = _HOST.where(_HOST.arange(_LINE_POINTS)[:, None] % 2 == 0, t, near)
+        t[:2, :] = _HOST.asarray([[-1.0], [1.0]])
+        return t
 
 
 def on_lines(P: Array, k: int, t: Array) -> Array:

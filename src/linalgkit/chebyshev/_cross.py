@@ -49,15 +49,26 @@ class CoreSamples:
     def core(self, sampler: Sampler, fibres: Sequence[Fibres]) -> Array:
         """Return the core in the bases of the fibres, a host array."""
         inverses, added = [], []
-        for mode, group in enumerate(fibres):
+        grids = [nodes(group.n) for group in fibres]
+        places = [self._places(mode, t) for mode, t in enumerate(grids)]
+        if self.values is None:
+            places = [old[:0] for old in places]
+        for group, t, old in zip(fibres, grids, places, strict=True):
             V = group.node_values()
-            t = nodes(group.n)
-            old = _HOST.searchsorted(t, _HOST.asarray(self.nodes[mode]) - 1e-13)
             rows = _chosen_rows(V, old.astype(int), core_rows(group, len(fibres)))
             added.append([float(t[i]) for i in rows[len(old) :]])
             inverses.append(_HOST.linalg.pinv(V[rows, :]))
         self._grow(sampler, added)
         return mode_products(self.values, inverses, _HOST)
+
+    def _places(self, mode: int, t: Array) -> Array:
+        """Return where the nodes held are among `t`; all samples are given up if they are not."""
+        held = _HOST.asarray(self.nodes[mode])
+        old = _HOST.searchsorted(t, held - 1e-13)
+        if held.size and not _HOST.abs(t[_HOST.clip(old, 0, t.size - 1)] - held).max() < 1e-12:
+            self.values, self.nodes = None, [[] for _ in self.nodes]
+            return old[:0]
+        return old
 
     def new_points(self, fibres: Sequence[Fibres]) -> int:
         """Return an upper bound of the evaluations that :meth:`core` would take."""

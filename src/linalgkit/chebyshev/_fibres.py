@@ -23,7 +23,9 @@ _FIRST_NODES = 17
 # Of the tolerance: what coefficients beyond the degree, columns beyond the rank, and the rest of a
 # fibre that was not used for the basis may have.
 _TAIL, _COLUMN, _FRESH = 0.05, 0.01, 0.05
-# Batches of random fibres taken where the degree is not found.
+# Smallest distance from a corner that random points have, as a power of ten.
+_DECADES = 4.0
+# Batches of random fibres taken where the degree or the rank meets its limit.
 _UNRESOLVED_BATCHES = 2
 # The same for errors at the points that fibres go through.
 _INSIDE = 0.5
@@ -39,6 +41,11 @@ class Limits(NamedTuple):
     max_nodes: int
     max_rank: int
     fixed_nodes: int | None = None
+
+    @property
+    def widest(self) -> int:
+        """Columns of a basis: more than the ranks allowed, so that the best can be chosen."""
+        return self.max_rank + max(8, self.max_rank // 4)
 
     def level(self, share: float, units: float, strictness: float = 1.0) -> float:
         """Return a share of the tolerance, not below some units of rounding."""
@@ -60,6 +67,8 @@ class Fibres:
         Whether a finer grid was refused because it would have taken half of what may be asked.
     basis : array (n, r)
         Coefficients, orthonormal in the weighted norm.
+    full_rank : int
+        Columns that a basis without a limit would have.
     needed : int
         Coefficients that the fibres need, at most n.
     tail : float
@@ -75,6 +84,7 @@ class Fibres:
         self.strictness = 1.0
         self.starved = False
         self.needed = 1
+        self.full_rank = 1
         self.basis: Array = _HOST.ones((1, 1))
 
     @property
@@ -95,14 +105,16 @@ class Fibres:
         while True:
             C = to_coefficients(values, 0, _HOST)
             tail = self._tail(C, sampler.largest)
-            tail = max(tail, self._miss_inside(C, positions, inside, sampler.largest))
-            if tail == 0.0 or not self._may_refine(sampler, C, int(positions.shape[0])):
+            miss = self._miss_inside(C, positions, inside, sampler.largest)
+            if max(tail, miss) == 0.0 or not self._may_refine(sampler, int(positions.shape[0])):
+                break
+            if miss == 0.0 and self._is_noise(C, sampler.largest):
                 break
             try:
                 values = self._refine(sampler, positions, values)
             except BudgetError:
                 break
-        self.tail = max(self.tail, tail)
+        self.tail = max(self.tail, tail, miss)
         first = self.positions is None
         self.positions = positions if first else _HOST.concat([self.positions, positions])
         self.values = values if first else _HOST.concat([self.values, values], axis=1)
@@ -124,15 +136,19 @@ class Fibres:
         miss = float(_HOST.max(_HOST.abs(_HOST.sum(T * C.T, axis=1) - inside)))
         return 0.0 if miss <= self.limits.level(_INSIDE, 32.0, self.strictness) * largest else miss
 
-    def _may_refine(self, sampler: Sampler, C: Array, p: int) -> bool:
-        """Tell whether a finer grid is allowed and promises something."""
-        if self.limits.fixed_nodes or 2 * self.n - 1 > self.limits.max_nodes:
+    def _may_refine(self, sampler: Sampler, p: int) -> bool:
+        """Tell whether a finer grid is allowed, for `p` new fibres and those held."""
+        if self.limits.fixed_nodes or self.n >= self.limits.max_nodes:
             return False
         held = 0 if self.values is None else int(self.values.shape[1])
-        if (self.n - 1) * (p + held) > sampler.remaining // 2:
+        if (self._next() - 1) * (p + held) > sampler.remaining // 2:
             self.starved = True
             return False
-        return not self._is_noise(C, sampler.largest)
+        return True
+
+    def _next(self) -> int:
+        """Return the size of the next grid: that with all nodes of this one, or the largest."""
+        return min(2 * self.n - 1, self.limits.max_nodes)
 
     def _is_noise(self, C: Array, largest: float) -> bool:
         """Tell whether the coefficients have stopped to decay near the level of rounding."""
@@ -144,18 +160,26 @@ class Fibres:
         return early <= 3.0 * late and early <= _NOISE_UNITS * self.limits.eps * largest
 
     def _refine(self, sampler: Sampler, positions: Array, values: Array) -> Array:
-        """Double the grid, of the fibres held and of new ones, whose values are returned."""
-        t = nodes(2 * self.n - 1)[1::2]
+        """Refine the grid of the fibres held and of new ones, whose values are returned."""
+        n = self._next()
         held = 0 if self.values is None else int(self.values.shape[1])
         every = positions if held == 0 else _HOST.concat([self.positions, positions])
-        between = sampler.lines(self.mode, every, t)
+        if n < 2 * self.n - 1:
+            fine = sampler.lines(self.mode, every, nodes(n))
+        else:
+            between = sampler.lines(self.mode, every, nodes(n)[1::2])
+            known = values if held == 0 else _HOST.concat([self.values, values], axis=1)
+            fine = _interleaved(known, between)
         if held:
-            self.values = _interleaved(self.values, between[:, :held])
-        self.n = 2 * self.n - 1
-        return _interleaved(values, between[:, held:])
+            self.values = fine[:, :held]
+        self.n = n
+        return fine[:, held:]
 
     def find_basis(self, largest: float) -> None:
         """Find rank and basis from all fibres: QR with column pivoting of their coefficients."""
+        if self.values is None:
+            self.n, self.full_rank = 1, 1
+            return
         C = to_coefficients(self.values, 0, _HOST)
         size = _HOST.max(_HOST.abs(C), axis=1)
         level = self.limits.level(_TAIL, 1.0, self.strictness) * largest
@@ -166,7 +190,8 @@ class Fibres:
         level = self.limits.level(_COLUMN, 3.0, self.strictness) * largest
         level = max(level, 0.3 * self.tail)
         rank = int((_HOST.abs(_HOST.diagonal(R)) > level).sum())
-        rank = min(max(rank, 1), self.limits.max_rank)
+        self.full_rank = max(rank, 1)
+        rank = min(self.full_rank, self.limits.widest)
         self.basis = Q[:, :rank] / weights
 
     def miss(self, C: Array) -> float:
@@ -183,10 +208,11 @@ class Fibres:
         self.find_basis(sampler.largest)
         batches = 0
         while sampler.order > 1 and (self.is_resolved or batches < _UNRESOLVED_BATCHES):
-            rank, n = self.rank, self.n
+            rank, n = self.full_rank, self.n
             batches += 1
             count = max(4, rank // 3)
-            if rank >= self.limits.max_rank or rank >= n or count * n > sampler.remaining // 4:
+            enough = rank > self.limits.widest and batches > _UNRESOLVED_BATCHES
+            if enough or rank >= n or count * n > sampler.remaining // 4:
                 return
             try:
                 C = self.add(sampler, draw(count))
@@ -212,7 +238,12 @@ def _interleaved(even: Array, odd: Array) -> Array:
 
 
 class PointSource:
-    """Random points of [-1, 1]^d: half uniform, half with the density of the Chebyshev weight."""
+    """Random points of [-1, 1]^d, by turns.
+
+    Half are uniform, three eighths have the density of the Chebyshev weight, one eighth lies near
+    a corner, at distances of all scales: there the error of a polynomial and the steepest part of
+    many functions are, where the others hardly ever come in four variables and more.
+    """
 
     def __init__(self, order: int, rng: Any) -> None:
         self.order, self.rng = order, rng
@@ -220,6 +251,13 @@ class PointSource:
     def __call__(self, n: int) -> Array:
         """Return `n` new points (n, d)."""
         P = self.rng.uniform(-1.0, 1.0, (n, self.order))
-        half = slice(1, None, 2)
+        half, eighth = slice(1, None, 2), slice(7, None, 8)
         P[half, :] = _HOST.sin(0.5 * math.pi * P[half, :])
+        distance = 10.0 ** self.rng.uniform(-_DECADES, 0.0, P[eighth, :].shape)
+        P[eighth, :] = _HOST.copysign(1.0 - distance, P[eighth, :])
         return P
+
+    def corners(self) -> Array:
+        """Return the corners (2^d, d)."""
+        grid = _HOST.meshgrid(*([_HOST.asarray([-1.0, 1.0])] * self.order), indexing="ij")
+        return _HOST.stack([g.ravel() for g in grid], axis=-1)

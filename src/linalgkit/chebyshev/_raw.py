@@ -13,7 +13,8 @@ from linalgkit.chebyshev._parts import Interval, Parts
 from linalgkit.chebyshev._sthosvd import truncate
 
 _HOST = numpy_namespace()
-_CHUNK = 512
+_CHUNK, _CHUNK_NUMBERS = 512, 2**22
+_LARGE_CORE = 2**16
 
 
 @dataclass(eq=False)
@@ -64,7 +65,8 @@ class Raw:
 
     def least_cut(self, absolute: float) -> Cut:
         """Return no truncation where that is as small, else one by `absolute`."""
-        if self.factors is None or self.ranks is not None:
+        is_large = math.prod(self.lengths) > _LARGE_CORE
+        if self.factors is None or self.ranks is not None or is_large:
             return self.cut(absolute)
         return Cut(self.core, None)
 
@@ -144,8 +146,9 @@ def contracted(core: Array, bases: Sequence[Array]) -> Array:
     matrix = core.reshape(int(core.shape[0]), -1)
     kind = _HOST.result_type(core, *bases)
     result = _HOST.empty(n, dtype=kind)
-    for start in range(0, n, _CHUNK):
-        rows = slice(start, start + _CHUNK)
+    step = max(1, min(_CHUNK, _CHUNK_NUMBERS // int(matrix.shape[1])))
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
         Y = bases[0][rows, :] @ matrix
         for B in bases[1:]:
             r = int(B.shape[1])

@@ -184,7 +184,12 @@ class Sampler:
                     f"f must return one number for a point of shape ({self.order},) with "
                     f"vectorized=False, got shape {tuple(value.shape)}."
                 )
-            values.append(complex(value) if _is_complex_number(value) else float(value))
+            try:
+                values.append(complex(value) if _is_complex_number(value) else float(value))
+            except (TypeError, ValueError):
+                raise TypeError(
+                    f"f must return one number for a point with vectorized=False, got {value!r}."
+                ) from None
         kind = complex if any(isinstance(v, complex) for v in values) else float
         host = _HOST.asarray(values, dtype=kind)
         dtype = self.position_dtype
