@@ -24,6 +24,7 @@ from linalgkit._demos import (
     Context,
     _callables,
     _canonical,
+    _compression,
     _crystal,
     _data,
     _many_unknowns,
@@ -70,8 +71,9 @@ def few_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_crystal, "_CASES", cases[:1] + cases[2:])
     monkeypatch.setattr(_crystal, "_POINTS", 2_000)
     monkeypatch.setattr(_crystal, "_PAIRS", 10_000)
-    monkeypatch.setattr(_crystal, "_GRID", 33)
+    monkeypatch.setattr(_compression, "_GRID", 33)
     monkeypatch.setattr(_callables, "_POINTS", 2_000)
+    monkeypatch.setattr(_callables, "_FRESH", 2_000)
     monkeypatch.setattr(_callables, "_TOLS", (1e-2, 1e-4))
 
 
@@ -93,10 +95,10 @@ def small_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "_from_scikit_learn", find)
 
 
-def canonical(path: Path, n: int = 40) -> Path:
+def canonical(path: Path, n: int = 100) -> Path:
     """Save a sum of Gaussians, one of which no grid of n cells resolves."""
     x = _canonical.cells(n)
-    widths = np.asarray([1.0, 3.0, 3.0, 1e5])
+    widths = np.asarray([1.0, 3.0, 3.0, 1e4])
     U = np.exp(-(x[:, None] ** 2) * widths)
     np.savez(path, weights=[1.0, -0.5, 0.25, 4.0], U1=U, U2=U, U3=U)
     return path
@@ -249,7 +251,7 @@ def test_the_potential_at_an_ion_is_that_of_the_others() -> None:
     crystal = sodium_chloride(2)
     case = _crystal.Case("", 2, 0.0, 1.0, "moments")
     T = _crystal._potential(case, crystal)
-    solid = _crystal.Solid(case, crystal, T, *[0.0] * 6)
+    solid = _crystal.Solid(case, crystal, T, *[0.0] * 3, 0, *[0.0] * 3)
     i = int(np.argmin(np.linalg.norm(crystal.positions, axis=1)))
     others = np.delete(np.arange(64), i)
     r = np.linalg.norm(crystal.positions[others] - crystal.positions[i], axis=1)
@@ -321,8 +323,8 @@ def test_tensorly_answers_to_the_same_ranks(monkeypatch: pytest.MonkeyPatch) -> 
     rng = np.random.default_rng(0)
     core, U = rng.standard_normal((2, 2, 2)), np.linalg.qr(rng.standard_normal((6, 2)))[0]
     X = np.einsum("abc,ia,jb,kc->ijk", core, U, U, U)
-    monkeypatch.setattr(_crystal.importlib.util, "find_spec", lambda name: None)
-    assert "not installed" in _crystal._tensorly(X, (2, 2, 2), 1.0, 0)[0][0]
+    monkeypatch.setattr(_compression.importlib.util, "find_spec", lambda name: None)
+    assert "not installed" in _compression._tensorly(X, (2, 2, 2), 1.0, 0)[0][0]
     asked = []
 
     def tucker(X: Any, **options: Any) -> Any:
@@ -333,9 +335,9 @@ def test_tensorly_answers_to_the_same_ranks(monkeypatch: pytest.MonkeyPatch) -> 
         "tensorly": SimpleNamespace(tucker_to_tensor=lambda X: 1.5 * X),
         "tensorly.decomposition": SimpleNamespace(tucker=tucker),
     }
-    monkeypatch.setattr(_crystal.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(_crystal.importlib, "import_module", modules.__getitem__)
-    rows = _crystal._tensorly(X, (2, 2, 2), 1.0, 7)
+    monkeypatch.setattr(_compression.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(_compression.importlib, "import_module", modules.__getitem__)
+    rows = _compression._tensorly(X, (2, 2, 2), 1.0, 7)
     assert [(o["rank"], o["random_state"]) for o in asked] == [([2, 2, 2], 7)] * 2
     assert [row[3] for row in rows] == ["5.0e-01"] * 2
 

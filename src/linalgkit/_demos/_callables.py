@@ -1,0 +1,235 @@
+"""Callables found to a tolerance: errors, evaluations, and NumPy's chebval3d."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from linalgkit._core.array import (
+    Array,
+    array_namespace,
+    asarray,
+    namespace_of,
+    numpy_namespace,
+    synchronise,
+    to_numpy,
+)
+from linalgkit._demos._canonical import by
+from linalgkit._demos._context import Context
+from linalgkit._demos._pictures import empty_figure, grid
+from linalgkit._demos._table import Table, small
+from linalgkit.chebyshev import ChebTucker, chebtucker
+from linalgkit.plotting import FunctionDisplay, Slice
+from linalgkit.plotting._display import BLUE, FAINT, INK, MUTED, ORANGE, quieten
+
+_HOST = numpy_namespace()
+_CUBE = ((-1.0, 1.0),) * 3
+_POINTS, _FRESH, _FEW = 100_000, 20_000, 5
+_TOLS = tuple(10.0**-k for k in range(2, 13, 2))
+_BELLS, _WIDEST, _NARROWEST = 30, 5.0, 40.0
+_LEGEND = (
+    "Error: the largest at 20,000 fresh points; estimate: what the function says of itself; both\n"
+    "over the largest modulus. chebval3d of NumPy is given all coefficients, timed at 5 points\n"
+    "and multiplied up; it agrees to {agreement:.0e}."
+)
+
+
+class Named(NamedTuple):
+    """A function of points (n, 3), and the tolerance to which it is found."""
+
+    name: str
+    function: Callable[[Array], Array]
+    tol: float
+
+
+class Fitted(NamedTuple):
+    """What was found, and its cost."""
+
+    named: Named
+    function: ChebTucker
+    error: float
+    build: float
+    values: float
+    rival: float
+    agreement: float
+
+
+def functions(seed: int) -> list[Named]:
+    """Return the functions of the table."""
+    return [
+        Named("1 / (1 + 25 r^2)", lambda x: 1 / (1 + 25 * _squares(x)), 1e-10),
+        Named(f"{_BELLS} Gaussians", _gaussians(seed), 1e-10),
+        Named("exp(20 i (x y + z))", _wave, 1e-10),
+        Named("sin(3 e^x + 4 y z)", _bent, 1e-8),
+    ]
+
+
+def _squares(x: Array) -> Array:
+    return x[:, 0] ** 2 + x[:, 1] ** 2 + x[:, 2] ** 2
+
+
+def _wave(x: Array) -> Array:
+    xp = array_namespace(x)
+    angle = 20 * (x[:, 0] * x[:, 1] + x[:, 2])
+    return xp.cos(angle) + 1j * xp.sin(angle)
+
+
+def _bent(x: Array) -> Array:
+    xp = array_namespace(x)
+    return xp.sin(3 * xp.exp(x[:, 0]) + 4 * x[:, 1] * x[:, 2])
+
+
+def _gaussians(seed: int) -> Callable[[Array], Array]:
+    """Return a sum of Gaussians of random places, widths and signs."""
+    rng = _HOST.random.default_rng(seed)
+    places = rng.uniform(-1, 1, (_BELLS, 3))
+    widths = rng.uniform(_WIDEST, _NARROWEST, _BELLS)
+    heights = rng.standard_normal(_BELLS)
+
+    def called(x: Array) -> Array:
+        xp = array_namespace(x)
+        total = x[:, 0] * 0
+        for place, width, height in zip(places, widths, heights, strict=True):
+            away = sum((x[:, k] - float(place[k])) ** 2 for k in range(3))
+            total = total + float(height) * xp.exp(-float(width) * away)
+        return total
+
+    return called
+
+
+# ----------------------------------------------------------------------------------- measuring
+
+
+def _found(context: Context, named: Named, tol: float) -> ChebTucker:
+    xp, where = namespace_of(context.like)
+    domain = asarray(_HOST.asarray(_CUBE), xp=xp, device=where)
+    return chebtucker(named.function, domain, tol=tol, rng=context.seed)
+
+
+def _error(context: Context, named: Named, T: ChebTucker) -> float:
+    """Return the largest error at fresh points over the largest modulus."""
+    x = _points(context, _FRESH)
+    exact = to_numpy(named.function(x))
+    return float(abs(to_numpy(T(x)) - exact).max() / abs(exact).max())
+
+
+def _points(context: Context, count: int) -> Array:
+    points = _HOST.random.default_rng(context.seed + 1).uniform(-1, 1, (count, 3))
+    xp, where = namespace_of(context.like)
+    return asarray(points, xp=xp, device=where)
+
+
+def fit_functions(context: Context) -> list[Fitted]:
+    """Find all functions to their tolerances."""
+    count = 1 if _compiles(context) else 2 if context.quick else None
+    return [_fitted(context, named) for named in functions(context.seed)[:count]]
+
+
+def _compiles(context: Context) -> bool:
+    """Return whether the library compiles every operation for every shape, which takes minutes."""
+    return context.library == "jax"
+
+
+def _fitted(context: Context, named: Named) -> Fitted:
+    _found(context, named, named.tol)  # what is compiled at first use
+    start = time.perf_counter()
+    T = _found(context, named, named.tol)
+    synchronise(T.core)
+    build = time.perf_counter() - start
+    x = _points(context, _POINTS)
+    start = time.perf_counter()
+    synchronise(T(x))
+    values = time.perf_counter() - start
+    rival, agreement = _chebval(T, to_numpy(x)[:_FEW, :])
+    error = _error(context, named, T)
+    return Fitted(named, T, error, build, values, rival, agreement)
+
+
+def _chebval(T: ChebTucker, x: Array) -> tuple[float, float]:
+    """Return the seconds of numpy.polynomial for all points, and how far it agrees."""
+    full = to_numpy(T.core)
+    for k, V in enumerate(map(to_numpy, T.factors)):
+        full = _HOST.moveaxis(_HOST.tensordot(V, full, axes=(1, k)), 0, k)
+    start = time.perf_counter()
+    values = _HOST.polynomial.chebyshev.chebval3d(x[:, 0], x[:, 1], x[:, 2], full)
+    seconds = time.perf_counter() - start
+    xp, where = namespace_of(T.core)
+    ours = to_numpy(T(asarray(x, xp=xp, device=where)))
+    return seconds * _POINTS / len(x), float(abs(values - ours).max() / T.scale)
+
+
+# --------------------------------------------------------------------------------- what is shown
+
+
+def function_table(found: Sequence[Fitted]) -> Table:
+    """Return what was found, and its cost."""
+    header = (
+        "function on [-1, 1]^3",
+        "tol",
+        "ranks",
+        "degrees",
+        "evaluations",
+        "error\nestimate",
+        "error\nmeasured",
+        "kB",
+        "build\nms",
+        "100,000\nvalues, ms",
+        "chebval3d\ns",
+    )
+    return Table(header, [_line(f) for f in found])
+
+
+def _line(f: Fitted) -> tuple[str, ...]:
+    T = f.function
+    return (
+        f.named.name,
+        f"{f.named.tol:.0e}",
+        by(T.ranks),
+        by(T.degrees),
+        f"{T.n_evals:,}",
+        small(T.error_estimate / T.scale),
+        small(f.error),
+        f"{T.nbytes / 1e3:.0f}",
+        f"{1e3 * f.build:.0f}",
+        f"{1e3 * f.values:.0f}",
+        f"{f.rival:.0f}",
+    )
+
+
+def function_legend(found: Sequence[Fitted]) -> str:
+    """Return what the table says."""
+    return _LEGEND.format(agreement=max(f.agreement for f in found))
+
+
+def save_errors(context: Context, path: Path) -> None:
+    """Save errors and evaluations over the tolerance asked for."""
+    figure = empty_figure(FunctionDisplay([Slice([[0.0, 1.0]], _CUBE[:2])]), (11.0, 4.4))
+    left, right = grid(figure, 1, 2)
+    chosen = functions(context.seed)[: 1 if _compiles(context) else 3]
+    tols = _TOLS[::2] if context.quick or _compiles(context) else _TOLS
+    for named, colour in zip(chosen, (BLUE, ORANGE, INK), strict=False):
+        fits = [_found(context, named, tol) for tol in tols]
+        errors = [_error(context, named, T) for T in fits]
+        left.plot(tols, errors, "o-", color=colour, label=named.name)
+        estimates = [T.error_estimate / T.scale for T in fits]
+        left.plot(tols, estimates, "x", color=colour, markersize=8)
+        right.plot(tols, [T.n_evals for T in fits], "o-", color=colour, label="evaluations")
+        grids = [math.prod(m + 1 for m in T.degrees) for T in fits]
+        right.plot(tols, grids, "--", color=colour, linewidth=1.0)
+    left.plot(tols, tols, color=FAINT, linewidth=1.5, zorder=0)
+    left.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left")
+    _finish(left, "measured (dots), estimated (crosses), asked for (grey)", "relative error")
+    _finish(right, "evaluations made; dashed: of a full grid of the same degrees", "evaluations")
+    figure.savefig(path, dpi=90)
+
+
+def _finish(ax: Any, title: str, label: str) -> None:
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    quieten(ax)
+    ax.set_xlabel("tolerance", color=INK)
+    ax.set_ylabel(label, color=INK)
+    ax.set_title(title, loc="left", fontsize=10, color=MUTED)

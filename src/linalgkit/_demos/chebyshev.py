@@ -1,0 +1,128 @@
+"""Functions as small Tucker cores: the potential of a crystal, callables, and a canonical tensor.
+
+The long-range electrostatic potential of rock salt is found from its ions, compared with direct
+sums, and drawn; functions are found to a tolerance; the tensor of ``--data`` is reduced.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from linalgkit._core.array import asarray, namespace_of, to_numpy
+from linalgkit._demos._callables import (
+    fit_functions,
+    function_legend,
+    function_table,
+    save_errors,
+)
+from linalgkit._demos._canonical import data_legend, data_table, reduce_data, save_data
+from linalgkit._demos._compression import tucker_table
+from linalgkit._demos._context import Context
+from linalgkit._demos._crystal import (
+    VOLT,
+    Solid,
+    crystal_legend,
+    crystal_table,
+    measure_crystals,
+)
+from linalgkit._demos._measure import circumstances
+from linalgkit._demos._table import Table
+from linalgkit.chebyshev import ChebTucker
+from linalgkit.plotting import FunctionDisplay, Slice
+from linalgkit.plotting._display import INK
+
+_COLOURS = {1.0: "#ffffff", -1.0: "#222222"}
+
+
+def run(context: Context) -> list[Path]:
+    """Find the functions, print the tables and save the pictures."""
+    context.say(f"Functions as Tucker cores with polynomial factors ({context.library}).")
+    solids = measure_crystals(context)
+    hot = next(s for s in reversed(solids) if s.case.route == "moments")
+    parts: list[Table | str] = [crystal_table(solids), crystal_legend(solids)]
+    _say(context, parts)
+    told: list[Table | str] = [tucker_table(context, hot)]
+    fitted = fit_functions(context)
+    told += [function_table(fitted), function_legend(fitted)]
+    _say(context, told)
+    pictures = [context.output / f"chebyshev-{name}.png" for name in ("crystal", "errors")]
+    _save_crystal(solids[-1], hot, pictures[0])
+    save_errors(context, pictures[1])
+    parts += told
+    if context.data is not None:
+        found = reduce_data(context, context.data)
+        reduced: list[Table | str] = [data_table(found), data_legend(found)]
+        _say(context, reduced)
+        parts += reduced
+        pictures.append(context.output / "chebyshev-data.png")
+        save_data(found, pictures[-1])
+    page = context.output / "chebyshev.md"
+    page.write_text(_page(parts), encoding="utf-8")
+    return [page, *pictures]
+
+
+def _say(context: Context, parts: list[Table | str]) -> None:
+    shown = [part.text() if isinstance(part, Table) else part for part in parts]
+    context.say("\n" + "\n\n".join(shown))
+
+
+def _page(parts: list[Table | str]) -> str:
+    lines = [
+        part.markdown() if isinstance(part, Table) else " ".join(part.split("\n")) for part in parts
+    ]
+    return "\n\n".join([f"Measured {circumstances()}.", *lines]) + "\n"
+
+
+# -------------------------------------------------------------------------------- the picture
+
+
+def _save_crystal(cold: Solid, hot: Solid, path: Path) -> None:
+    """Save slices through a plane of ions: ideal, displaced with forces, and their difference."""
+    level = cold.crystal.lattice[2][1] / 4
+    functions = {
+        "ideal": cold.function,
+        "displaced by heat, with forces": hot.function,
+        "displaced minus ideal": hot.function - cold.function,
+    }
+    slices = [_slice(T, level)._replace(title=title) for title, T in functions.items()]
+    display = FunctionDisplay(slices, unit="volt")
+    title = f"long-range potential at z = {level:.2f} angstrom; sodium white, chlorine black"
+    display.plot(title=title)
+    for solid, ax in zip((cold, hot), display.axes_[:2], strict=True):
+        _draw_ions(solid, level, ax)
+    _draw_forces(hot, level, display.axes_[1])
+    display.figure_.savefig(path, dpi=90)
+
+
+def _slice(T: ChebTucker, level: float) -> Slice:
+    """Return a slice in volts."""
+    names = ("x, angstrom", "y, angstrom", "z")
+    return FunctionDisplay.from_function(T * VOLT, {2: level}, names=names).slices[0]
+
+
+def _plane(solid: Solid, level: float) -> Any:
+    """Return which ions belong to a plane, displaced or not."""
+    z = to_numpy(solid.crystal.positions)[:, 2]
+    return abs(z - level) < solid.crystal.lattice[2][1] / 4
+
+
+def _draw_ions(solid: Solid, level: float, ax: Any) -> None:
+    kept = _plane(solid, level)
+    x, q = to_numpy(solid.crystal.positions)[kept, :], to_numpy(solid.crystal.charges)[kept]
+    for sign, name in ((1.0, "sodium"), (-1.0, "chlorine")):
+        ions = x[q == sign, :]
+        ax.plot(
+            ions[:, 0], ions[:, 1], "o", color=_COLOURS[sign], markeredgecolor=INK,
+            markersize=5, markeredgewidth=0.8, label=name,
+        )  # fmt: skip
+
+
+def _draw_forces(solid: Solid, level: float, ax: Any) -> None:
+    """Draw the long-range forces on the ions of the plane: minus charge times gradient."""
+    kept = _plane(solid, level)
+    x, q = to_numpy(solid.crystal.positions)[kept, :], to_numpy(solid.crystal.charges)[kept]
+    xp, where = namespace_of(solid.function.core)
+    slopes = solid.function.gradient(asarray(x, xp=xp, device=where), outside="extrapolate")
+    forces = -VOLT * q[:, None] * to_numpy(slopes)
+    ax.quiver(x[:, 0], x[:, 1], forces[:, 0], forces[:, 1], color=INK, width=0.006, zorder=3)
