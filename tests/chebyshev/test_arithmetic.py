@@ -10,6 +10,7 @@ import pytest
 
 from linalgkit._core.validation import AccuracyWarning
 from linalgkit.chebyshev import _arithmetic as arithmetic
+from linalgkit.chebyshev import _compare as compare
 from linalgkit.chebyshev._calculus import fix
 from linalgkit.chebyshev._parts import Parts
 from tests.chebyshev.by_grid import from_numpy, interpolant, is_orthonormal, points, values
@@ -286,3 +287,81 @@ class TestMultiply:
         f, g = random_parts(rng), random_parts(rng, box=CUBE[:2])
         with pytest.raises(ValueError, match="must have the domain of the first"):
             arithmetic.multiply(f, g, 1e-6)
+
+
+def needle(*x):
+    """Return a peak of height 1 and width 0.06, on a background of 1e-3."""
+    square = sum((c - 0.4) ** 2 for c in x)
+    return np.exp(-150 * square) + 1e-3 * np.cos(sum(x))
+
+
+class TestCompare:
+    """Searches for the largest modulus and the largest difference."""
+
+    def test_points_are_in_the_box_with_its_corners(self):
+        for d in range(1, 7):
+            P = compare.fixed_points(d)
+            assert P.shape == (1000 + 2**d, d)
+            assert np.max(np.abs(P)) == 1.0
+            assert len(np.unique(P[np.all(np.abs(P) == 1.0, axis=1)], axis=0)) == 2**d
+            assert np.count_nonzero(np.any(np.abs(P) == 1.0, axis=1)) >= 100
+
+    def test_energetic_points_find_a_peak(self):
+        f = interpolant(needle, CUBE, (90,) * 3)
+        found = compare.energetic_points(compare.host_parts(f, 0))
+        assert np.max(np.abs(found - 0.4)) < 0.06
+
+    def test_largest_modulus_of_a_peak(self):
+        f = interpolant(needle, CUBE, (90,) * 3)
+        largest = compare.comparison_with(f, 0).largest
+        assert 0.99 < largest < 1.002
+
+    def test_lines_climb_to_a_corner_and_to_a_point(self):
+        starts = np.asarray([[0.1, -0.2]])
+        _, values = compare.climb(lambda P: np.exp(P[:, 0] - P[:, 1]), starts)
+        assert math.isclose(np.max(values), math.exp(2.0), rel_tol=1e-14)
+        P, values = compare.climb(lambda P: -1j / (1e-3 + (P[:, 0] - 0.77) ** 2), starts)
+        assert abs(P[np.argmax(np.abs(values)), 0] - 0.77) < 1e-3
+
+    def test_finds_a_local_difference(self):
+        f = interpolant(lambda x, y: np.cos(x + y), CUBE[:2], (24, 24))
+        g = interpolant(lambda x, y: np.cos(x + y) + 1e-5 * needle(x, y), CUBE[:2], (90, 90))
+        comparison = compare.comparison_with(f, 0)
+        assert 0.98e-5 < comparison.error(compare.on_host(g, 0)) < 1.01e-5
+        n = comparison.points.shape[0]
+        assert comparison.error(compare.on_host(f, 0)) == 0.0
+        assert comparison.points.shape[0] > n
+
+    def test_of_other_libraries_and_scales(self, xp, rng):
+        f = random_parts(rng, xp, True)
+        exponent = compare.exponent_of(f)
+        largest = compare.comparison_with(f, exponent).largest * 2.0**exponent
+        x = points(rng, FAR, 4000)
+        assert largest >= 0.99 * np.max(np.abs(values(f, x)))
+        assert largest <= compare.modulus_bound(f) * (1 + 1e-6)
+
+    def test_bound_is_attained_by_the_kernel(self):
+        # f = sum_j w_j T_j T_j(1), the reproducing kernel at 1: f(1) = |f|^2 = 2 m - 1.
+        m = 7
+        c = np.r_[1.0, np.full(m - 1, 2.0)]
+        f = from_numpy(np.ones(1), [c[:, None]], [(0.0, 1.0)])
+        assert math.isclose(compare.modulus_bound(f), 2 * m - 1, rel_tol=1e-13)
+
+    def test_product_to_a_maximum_norm(self):
+        f = arithmetic.recompress(interpolant(needle, CUBE[:2], (90, 90)), 1e-12)[0]
+        exact, largest = compare.comparison_with_product(f, f, [0, 0])
+        product, lost = compare.compared_product(f, f, exact, 1e-4, f.core.dtype)
+        x = 0.4 + 0.06 * np.random.default_rng(0).standard_normal((4000, 2))
+        true = np.max(np.abs(values(product, x) - values(f, x) ** 2))
+        assert true <= 1.1 * lost
+        assert lost <= 1e-4
+        assert min(largest) > 0.99
+
+    def test_recompression_to_a_maximum_norm(self):
+        f = interpolant(needle, CUBE[:2], (90, 90))
+        exact = compare.comparison_with(f, 0)
+        shorter, lost, cut = compare.compared_recompression(f, exact, 1e-3, f.core.dtype)
+        x = 0.4 + 0.06 * np.random.default_rng(0).standard_normal((4000, 2))
+        assert np.max(np.abs(values(shorter, x) - values(f, x))) <= 1.1 * lost <= 1.1e-3
+        assert cut <= lost
+        assert shorter.lengths < f.lengths

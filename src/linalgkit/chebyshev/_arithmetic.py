@@ -45,7 +45,7 @@ from linalgkit.chebyshev._basis import (
     to_values,
 )
 from linalgkit.chebyshev._evaluate import scattered
-from linalgkit.chebyshev._parts import Parts, orthonormal, unweighted, weighted
+from linalgkit.chebyshev._parts import Parts, orthonormal, scaled_parts, unweighted, weighted
 from linalgkit.chebyshev._recompress import kept, lower_factor, match, recompress, zero_like
 
 __all__ = ["add", "multiply", "recompress"]
@@ -98,6 +98,8 @@ def add(a: Parts, b: Parts, sign: int = 1) -> Parts:
     """
     a, b = (orthonormal(f) for f in match(a, b))
     xp = a.xp
+    exponent = scale_exponent(max(max_abs(a.core, xp), max_abs(b.core, xp)))
+    a, b = (scaled_parts(f, -exponent) for f in (a, b))
     rounding = eps(xp, a.core.dtype) * max(norm_fro(a.core, xp), norm_fro(b.core, xp))
     factors, left, right = [], [], []
     for k, (F, G) in enumerate(zip(a.factors, b.factors, strict=True)):
@@ -112,7 +114,7 @@ def add(a: Parts, b: Parts, sign: int = 1) -> Parts:
     total = Parts(one + two if sign > 0 else one - two, tuple(factors), a.intervals, xp)
     if norm_fro(total.core, xp) <= _NOISE * rounding:
         return zero_like(total)
-    return recompress(total, 2.0 * rounding)[0]
+    return scaled_parts(recompress(total, 2.0 * rounding)[0], exponent)
 
 
 def _common_basis(A: Array, absolute: float, xp: Namespace) -> Array:
@@ -167,22 +169,20 @@ def multiply(a: Parts, b: Parts, absolute: float) -> Parts:
     ``5 (m_a + m_b)^2`` numbers for a basis.
     """
     a, b = match(a, b)
-    xp = a.xp
     a, shift_a = _of_order_one(a)
     b, shift_b = _of_order_one(b)
     goal = ldexp_float(max(float(absolute), 0.0), -(shift_a + shift_b))
     lengths = [m + n - 1 for m, n in zip(a.lengths, b.lengths, strict=True)]
     values = [_on_nodes(f, lengths) for f in (a, b)]
     product = _checked_product(a, b, values, goal)
-    core = ldexp(product.core, shift_a + shift_b, xp)
-    return Parts(core, product.factors, product.intervals, xp)
+    return scaled_parts(product, shift_a + shift_b)
 
 
 def _of_order_one(f: Parts) -> tuple[Parts, int]:
     """Return an orthonormal function with a core of order one, and the exponent taken from it."""
     f = orthonormal(f)
     exponent = scale_exponent(max_abs(f.core, f.xp))
-    return Parts(ldexp(f.core, -exponent, f.xp), f.factors, f.intervals, f.xp), exponent
+    return scaled_parts(f, -exponent), exponent
 
 
 def _on_nodes(f: Parts, lengths: Sequence[int]) -> list[Array]:
@@ -214,7 +214,7 @@ def _checked_product(a: Parts, b: Parts, values: Sequence[list[Array]], goal: fl
         f"relative to its size, where {goal / size:.1e} was asked for. Recompress the factors to "
         "a smaller tolerance first, or take chebtucker of the product.",
         AccuracyWarning,
-        stacklevel=4,
+        stacklevel=6,
     )
     return best
 

@@ -423,6 +423,7 @@ def _answer(outcome: Outcome, sampler: Sampler, wish: Wish, *, asked: bool) -> C
         scale=ldexp_float(sampler.largest, sampler.exponent),
         n_evals=sampler.n_evals,
         status=outcome.status,
+        norm=wish.norm.name,
     )
 
 

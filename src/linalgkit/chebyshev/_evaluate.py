@@ -190,6 +190,8 @@ def _basis(t: Array, F: Array, xp: Namespace) -> Array:
     precision costs most near the ends of the interval.
     """
     rows = chebyshev_rows(xp, t, int(F.shape[0]))
+    if rows.dtype == F.dtype:  # most often; what is below takes longer than a point
+        return rows.T @ F
     rows = xp.astype(rows, real_dtype(xp, F.dtype), copy=False)
     if rows.dtype == F.dtype:
         return xp.matrix_transpose(rows) @ F

@@ -24,20 +24,37 @@ from linalgkit._core.array import (
     numpy_namespace,
     real_dtype,
     to_numpy,
-    widest_float,
     working_dtype,
 )
 from linalgkit._core.capabilities import capability
-from linalgkit._core.scaling import norm_fro
+from linalgkit._core.scaling import ldexp, ldexp_float, norm_fro, scale_exponent, silent
 from linalgkit._core.state import State, Stateful
 from linalgkit._core.validation import check_choice, check_float, check_int, message
 from linalgkit.chebyshev import _arithmetic, _calculus, _evaluate, _extremes
-from linalgkit.chebyshev._parts import Interval, Parts, check_domain, orthonormal
+from linalgkit.chebyshev._compare import (
+    Comparison,
+    compared_product,
+    compared_recompression,
+    comparison_with,
+    comparison_with_product,
+    exponent_of,
+    modulus_bound,
+)
+from linalgkit.chebyshev._norms import NORMS, Norm
+from linalgkit.chebyshev._parts import (
+    Interval,
+    Parts,
+    check_domain,
+    orthonormal,
+    require_finite,
+    scaled_parts,
+)
 
 _HOST = numpy_namespace()
 Number = float | complex
 OUTSIDE = ("raise", "nan", "extrapolate")
-_SCALE_POINTS = 1000
+# What a product may add to the errors of its factors.
+_PRODUCT_SHARE = 0.05
 
 
 @capability("chebyshev.ChebTucker")
@@ -60,6 +77,8 @@ class ChebTucker(Stateful):
         The box, in the units of the variables.
     error_estimate : float, default nan
         What is known of the error, in the unit of the function.
+    error_norm : {"max", "l2w", "l2"}
+        The norm that `error_estimate` is in.
 
     Attributes
     ----------
@@ -75,12 +94,16 @@ class ChebTucker(Stateful):
     dtype : dtype
         Of core, factors and values.
     error_estimate : float
-        Absolute error, in the unit of the function, in the norm that it was built for (the maximum
-        norm by default); NaN where nothing is known. For a function that was built from samples it
-        is the largest error at fresh random points: an estimate from below, not a bound; what no
-        sample meets (a needle) it cannot see. Sums, products and derivatives propagate it.
+        Absolute error in the norm `error_norm`; NaN where nothing is known. For a function that
+        was built from samples it is the largest error at fresh random points: an estimate from
+        below, not a bound; what no sample meets (a needle) it cannot see. What is made of
+        functions propagates it (see Notes).
+    error_norm : str
+        "max", in the unit of the function; "l2w", the root mean square with the Chebyshev density,
+        in the same unit; "l2", plain L2 of the box, in that unit times the root of the volume's.
     scale : float
-        Largest modulus met; ``error_estimate / scale`` is the relative error.
+        Largest modulus met, of the function that this one stands for where it was built from one,
+        else by a search. In the norm "max" ``error_estimate / scale`` is the relative error.
     n_evals : int
         Evaluations of the function that it was built from.
     status : str
@@ -92,7 +115,8 @@ class ChebTucker(Stateful):
     TypeError
         For arguments of a wrong kind, mixed libraries or devices.
     ValueError
-        If shapes do not fit, the box is not one, or d is above 6.
+        If shapes do not fit, the box is not one, d is above 6, or the core overflows: so does
+        every operation whose result is beyond the largest number of its dtype.
 
     See Also
     --------
@@ -102,6 +126,13 @@ class ChebTucker(Stateful):
     Notes
     -----
     Arithmetic is done in the widest precision of the device and returned in `dtype`.
+
+    The errors of sums and products in one norm are ``e_T + e_S`` and ``e_T max|S| + e_S max|T|``;
+    of two norms the weaker is taken, by its bound. What a product, :meth:`recompress` and
+    :meth:`merge` add is measured in the maximum norm, against the exact result, at about 1000
+    fixed points and by line searches from peaks and from the worst points; a sum adds two
+    roundings of its terms. Slices, derivatives and smaller boxes keep an error in the maximum
+    norm; of a mean they say nothing where no bound follows, and the estimate is NaN.
 
     Storage: ``prod r_k + sum m_k r_k`` numbers.
 
@@ -121,6 +152,9 @@ class ChebTucker(Stateful):
     True
     """
 
+    # NumPy arrays and scalars leave an operation with a function to the function.
+    __array_ufunc__ = None
+
     def __init__(
         self,
         core: Array,
@@ -128,19 +162,28 @@ class ChebTucker(Stateful):
         domain: Any,
         *,
         error_estimate: float = math.nan,
+        error_norm: str = "max",
     ) -> None:
+        check_choice("error_norm", error_norm, NORMS)
         parts = _checked_parts(core, factors, domain)
         dtype = parts.core.dtype
-        self._hold(orthonormal(parts.widened()).cast(dtype))
+        with silent():
+            parts = orthonormal(parts.widened()).cast(dtype)
+        self._hold(parts)
         self.error_estimate = float(error_estimate)
+        self.error_norm = error_norm
 
     def _hold(self, parts: Parts) -> None:
         """Take parts in the object's own dtype, with what is known of nothing."""
+        require_finite(parts)
         self._parts = parts
         self.error_estimate = math.nan
+        self.error_norm = "max"
         self.n_evals = 0
         self.status = "converged"
+        # The largest modulus met, and a bound of it where one follows from those of others.
         self._scale: float | None = None
+        self._bound: float | None = None
 
     # ---------------------------------------------------------------------------- attributes
 
@@ -189,11 +232,17 @@ class ChebTucker(Stateful):
 
     @property
     def scale(self) -> float:
-        """Largest modulus met; where the function was derived, that at 1000 random points."""
+        """Largest modulus met; where the function was derived, by a search on the whole box."""
         if self._scale is None:
-            points = _HOST.random.default_rng(0).random((_SCALE_POINTS, self.ndim))
-            self._scale = float(_HOST.max(_HOST.abs(_host_values(self._parts, points))))
+            exponent = exponent_of(self._parts)
+            found = comparison_with(self._parts, exponent).largest
+            self._scale = ldexp_float(found, exponent)
         return self._scale
+
+    @property
+    def _known_size(self) -> float | None:
+        """A bound of the modulus, or the largest one met; None before any search."""
+        return self._scale if self._bound is None else self._bound
 
     def __repr__(self) -> str:
         box = " x ".join(f"[{a:g}, {b:g}]" for a, b in self.domain)
@@ -327,7 +376,7 @@ class ChebTucker(Stateful):
         ChebTucker
             The derivative, exact but for rounding. Its error estimate is that of this function
             times ``2 m^2 / (b - a)`` an order (Markov's inequality for the degree m), which is
-            pessimistic away from the faces.
+            pessimistic away from the faces; NaN for one in another norm than the maximum.
 
         Raises
         ------
@@ -337,25 +386,29 @@ class ChebTucker(Stateful):
         k = self._axis(axis)
         order = check_int("order", order, 0)
         a, b = self.domain[k]
-        error = self.error_estimate
+        error = self._maximal_error()
         for j in range(order):
             error *= 2.0 * max(self.degrees[k] - j, 0) ** 2 / (b - a)
         if order == 0:
             return self
-        return self._new(_calculus.differentiate(self._parts.widened(), k, order), error)
+        with silent():
+            slope = _calculus.differentiate(self._parts.widened(), k, order)
+            return self._new(slope, error)
 
     def integrate(self, axes: int | Sequence[int] | None = None) -> Self | Number:
         """Return the integral over some variables, or all.
 
         Parameters
         ----------
-        axes : int or sequence of int, optional
+        axes : int, sequence or array of int, optional
             Variables that are integrated over their intervals. None: all.
 
         Returns
         -------
         ChebTucker or number
-            A function of the variables that remain; a Python number if none does.
+            A function of the variables that remain; a Python number if none does. The error is
+            that of this function times the volume v that is integrated over; in L2 its root
+            (Cauchy and Schwarz), with the Chebyshev density ``v (pi / sqrt(8))^p`` for p axes.
 
         Raises
         ------
@@ -363,9 +416,16 @@ class ChebTucker(Stateful):
             If an axis is none or is named twice.
         """
         wanted = self._axes(axes)
-        found = _calculus.integrate_over(self._parts.widened(), wanted)
+        with silent():
+            found = _calculus.integrate_over(self._parts.widened(), wanted)
         volume = math.prod(self.domain[k][1] - self.domain[k][0] for k in wanted)
-        return self._new_or_number(found, self.error_estimate * volume)
+        factor = {
+            "max": volume,
+            "l2": math.sqrt(volume),
+            "l2w": volume * (math.pi / math.sqrt(8.0)) ** len(wanted),
+        }[self.error_norm]
+        size = None if self._known_size is None else self._known_size * volume
+        return self._new_or_number(found, self.error_estimate * factor, size)
 
     def inner(self, other: ChebTucker) -> Number:
         """Return the inner product in L2 of the box, conjugating this function.
@@ -400,12 +460,13 @@ class ChebTucker(Stateful):
         Parameters
         ----------
         values : dict of int to float
-            Value of each variable that is fixed, inside the box.
+            Value of each variable that is fixed, inside the box or within rounding of it.
 
         Returns
         -------
         ChebTucker or number
-            A function of the variables that remain; a Python number if none does.
+            A function of the variables that remain; a Python number if none does. An error in
+            another norm than the maximum says nothing about a slice: NaN.
 
         Raises
         ------
@@ -421,12 +482,11 @@ class ChebTucker(Stateful):
             k = self._axis(axis)
             if k in fixed:
                 raise ValueError(message("values", "name an axis once", dict(values)))
-            a, b = self.domain[k]
-            fixed[k] = check_float(f"values[{axis}]", value, a, b, "inside the box")
+            fixed[k] = self._inside(f"values[{axis}]", value, k)
         if not fixed:
             return self
         found = _calculus.fix(self._parts.widened(), fixed)
-        return self._new_or_number(found, self.error_estimate)
+        return self._new_or_number(found, self._maximal_error(), self._known_size)
 
     def restrict(self, domain: Any) -> Self:
         """Return the function on a smaller box.
@@ -439,7 +499,8 @@ class ChebTucker(Stateful):
         Returns
         -------
         ChebTucker
-            The same function, exact but for rounding.
+            The same function, exact but for rounding. Its error estimate is this one's, or NaN
+            in the norm "l2w", whose density is another one on the smaller box.
 
         Raises
         ------
@@ -453,7 +514,8 @@ class ChebTucker(Stateful):
             if a < low or b > high:
                 raise ValueError(message(f"domain[{k}]", f"lie inside [{low:g}, {high:g}]", (a, b)))
         parts = _calculus.restrict(self._parts.widened(), intervals)
-        return self._new(parts, self.error_estimate)
+        error = math.nan if self.error_norm == "l2w" else self.error_estimate
+        return self._new(parts, error, bound=self._known_size)
 
     # ---------------------------------------------------------------------------- arithmetic
 
@@ -478,8 +540,7 @@ class ChebTucker(Stateful):
         divisor = _number("divisor", other)
         if divisor == 0:
             raise ZeroDivisionError("a function was divided by zero.")
-        inverse = 1.0 / divisor
-        return self._times_number(inverse)
+        return self._times_number(divisor, divide=True)
 
     def conj(self) -> Self:
         """Return the complex conjugate."""
@@ -489,7 +550,7 @@ class ChebTucker(Stateful):
         conjugate = Parts(
             xp.conj(parts.core), tuple(map(xp.conj, parts.factors)), parts.intervals, xp
         )
-        return self._derived(conjugate, self.error_estimate, self._scale)
+        return self._derived(conjugate, self.error_estimate, self._scale, self._bound)
 
     def recompress(self, tol: float) -> Self:
         """Return the function with the smallest ranks and degrees that a tolerance allows.
@@ -502,8 +563,8 @@ class ChebTucker(Stateful):
         Returns
         -------
         ChebTucker
-            Differs by at most `tol` times `scale` in the weighted L2 norm, and at 1000 random
-            points; the difference is added to the error estimate.
+            Differs by at most `tol` times `scale` in the weighted L2 norm, and in the maximum norm
+            as far as a search finds (see the class); the difference is added to the error estimate.
 
         Raises
         ------
@@ -511,7 +572,13 @@ class ChebTucker(Stateful):
             If `tol` is no positive number.
         """
         tol = check_float("tol", tol, 0.0, low_open=True)
-        return self._recompressed(self._parts.widened(), tol * self.scale, self.error_estimate)
+        exponent = exponent_of(self._parts)
+        uncut = comparison_with(self._parts, exponent)
+        if self._scale is None:
+            self._scale = ldexp_float(uncut.largest, exponent)
+        found = self._recompressed(uncut, exponent, tol * self.scale, self.error_estimate)
+        found._scale, found._bound = self._scale, self._bound
+        return found
 
     def merge(self, other: ChebTucker) -> Self:
         """Return the sum, recompressed to the errors that both have: for blocks of particles.
@@ -524,8 +591,9 @@ class ChebTucker(Stateful):
         Returns
         -------
         ChebTucker
-            What it leaves away is at most a quarter of the joint error estimate, and counted;
-            where that is not known, rounding. Evaluations are added.
+            What it leaves away is at most a quarter of the joint error estimate, in the maximum
+            norm as far as a search finds, and counted; where that is not known, rounding.
+            Evaluations are added.
 
         Raises
         ------
@@ -533,12 +601,13 @@ class ChebTucker(Stateful):
             As for the inner product.
         """
         self._same(other)
-        error = self.error_estimate + other.error_estimate
-        parts = _arithmetic.add(self._parts.widened(), other._parts.widened())
-        allowed = 0.25 * error if error > 0.0 else 0.0
-        merged = self._recompressed(parts, allowed, error)
-        merged.n_evals = self.n_evals + other.n_evals
-        merged.status = self.status if self.status != "converged" else other.status
+        total = self._sum(other, 1)
+        error = total.error_estimate
+        exponent = exponent_of(total._parts)
+        uncut = comparison_with(total._parts, exponent)
+        allowed = 0.25 * error / _of_norm(1.0, "max", total.error_norm, self.domain)
+        merged = total._recompressed(uncut, exponent, allowed if allowed > 0.0 else 0.0, error)
+        merged._scale, merged._bound = ldexp_float(uncut.largest, exponent), total._bound
         return merged
 
     # ------------------------------------------------------------------------------ extremes
@@ -584,7 +653,9 @@ class ChebTucker(Stateful):
             "domain": [list(pair) for pair in self.domain],
             "dtype": dtype_name(self._parts.xp, self.dtype),
             "error_estimate": self.error_estimate,
+            "error_norm": self.error_norm,
             "scale": self._scale,
+            "bound": self._bound,
             "n_evals": self.n_evals,
             "status": self.status,
         }
@@ -597,78 +668,145 @@ class ChebTucker(Stateful):
         found = cls.__new__(cls)
         found._hold(_checked_parts(core, factors, state["domain"]))
         found.error_estimate = float(state["error_estimate"])
+        found.error_norm = str(state["error_norm"])
         found._scale = None if state["scale"] is None else float(state["scale"])
+        found._bound = None if state["bound"] is None else float(state["bound"])
         found.n_evals = int(state["n_evals"])
         found.status = str(state["status"])
         return found
 
     # ------------------------------------------------------------------------------- helpers
 
-    def _derived(self, parts: Parts, error: float, scale: float | None = None) -> Self:
+    def _derived(
+        self, parts: Parts, error: float, scale: float | None = None, bound: float | None = None
+    ) -> Self:
         """Return a function made from this one, in parts of the final dtype."""
         found = type(self).__new__(type(self))
         found._hold(parts)
-        found.error_estimate = error
-        found.status, found.n_evals, found._scale = self.status, self.n_evals, scale
+        found.error_estimate, found.error_norm = error, self.error_norm
+        found.status, found.n_evals = self.status, self.n_evals
+        found._scale, found._bound = scale, bound
         return found
 
-    def _new(self, parts: Parts, error: float, scale: float | None = None) -> Self:
+    def _new(
+        self, parts: Parts, error: float, scale: float | None = None, bound: float | None = None
+    ) -> Self:
         """Return a function made from this one, in its precision."""
-        return self._derived(parts.cast(_like(self.dtype, parts)), error, scale)
+        return self._derived(parts.cast(_like(self.dtype, parts)), error, scale, bound)
 
-    def _new_or_number(self, found: Parts | Number, error: float) -> Self | Number:
-        return self._new(found, error) if isinstance(found, Parts) else found
+    def _new_or_number(
+        self, found: Parts | Number, error: float, bound: float | None = None
+    ) -> Self | Number:
+        if not isinstance(found, Parts):
+            return found
+        with silent():
+            return self._new(found, error, bound=bound)
+
+    def _maximal_error(self) -> float:
+        """Return the error estimate in the maximum norm, NaN where it is in another."""
+        return self.error_estimate if self.error_norm == "max" else math.nan
+
+    def _inside(self, name: str, value: float, axis: int) -> float:
+        """Return a value of a variable inside the box, into which rounding is taken back."""
+        a, b = self.domain[axis]
+        number = check_float(name, value)
+        reach = 4.0 * self._rounding() * max(abs(a), abs(b), b - a)
+        if a - reach <= number <= b + reach:
+            return min(max(number, a), b)
+        return check_float(name, value, a, b, "inside the box")
 
     def _sum(self, other: ChebTucker, sign: int) -> Self:
         if not isinstance(other, ChebTucker):
             return NotImplemented
         self._same(other)
-        error = self.error_estimate + other.error_estimate
-        parts = _arithmetic.add(self._parts.widened(), other._parts.widened(), sign)
-        return self._joint(other, parts, error)
+        norm, *errors = self._common_errors(other)
+        with silent():
+            parts = _arithmetic.add(self._parts.widened(), other._parts.widened(), sign)
+            found = self._joint(other, parts, norm)
+        sizes = [_size_or_norm(f) for f in (self, other)]
+        rounding = 2.0 * found._rounding() * max(sizes)
+        found.error_estimate = sum(errors) + _of_norm(rounding, "max", norm, self.domain)
+        if self._known_size is not None and other._known_size is not None:
+            found._bound = min(sum(sizes), modulus_bound(found._parts))
+        return found
+
+    def _common_errors(self, other: ChebTucker) -> tuple[str, float, float]:
+        """Return the weaker of two norms, and the errors of both functions in it."""
+        norm = max(self.error_norm, other.error_norm, key=NORMS.index)
+        mine, theirs = (
+            _of_norm(f.error_estimate, f.error_norm, norm, f.domain) for f in (self, other)
+        )
+        return norm, mine, theirs
 
     def _times_function(self, other: ChebTucker) -> Self:
+        """Return the product: of the functions by powers of two, since sizes may overflow."""
         self._same(other)
-        rounding = 4.0 * self._rounding() * self.scale * other.scale
-        error = self.error_estimate * other.scale + other.error_estimate * self.scale
-        allowed = max(0.05 * error if error > 0.0 else 0.0, rounding)
-        parts = _arithmetic.multiply(self._parts.widened(), other._parts.widened(), allowed)
-        return self._joint(other, parts, error + allowed)
+        both: tuple[ChebTucker, ChebTucker] = (self, other)
+        exponents = [exponent_of(f._parts) for f in both]
+        exact, largest = comparison_with_product(self._parts, other._parts, exponents)
+        norm, *errors = self._common_errors(other)
+        sizes = []
+        for f, e, met in zip(both, exponents, largest, strict=True):
+            if f._scale is None:
+                f._scale = ldexp_float(met, e)
+            sizes.append(max(met, ldexp_float(_size_or_norm(f), -e)))
+        mine, theirs = (ldexp_float(e, -s) for e, s in zip(errors, exponents, strict=True))
+        error = mine * sizes[1] + theirs * sizes[0]
+        unit = _of_norm(1.0, "max", norm, self.domain)
+        dtype = self._parts.xp.result_type(self.dtype, other.dtype)
+        rounding = 4.0 * eps(self._parts.xp, dtype) * sizes[0] * sizes[1]
+        allowed = max(_PRODUCT_SHARE * error / unit if error > 0.0 else 0.0, rounding)
+        one, two = (
+            scaled_parts(f._parts, -e).widened() for f, e in zip(both, exponents, strict=True)
+        )
+        parts, lost = compared_product(one, two, exact, allowed, dtype)
+        shift = sum(exponents)
+        with silent():
+            found = self._joint(other, scaled_parts(parts, shift), norm)
+        found.error_estimate = ldexp_float(error + unit * lost, shift)
+        found._scale = ldexp_float(exact.largest, shift)
+        found._bound = ldexp_float(sizes[0] * sizes[1], shift)
+        return found
 
-    def _joint(self, other: ChebTucker, parts: Parts, error: float) -> Self:
-        """Return a function made from two."""
-        xp = self._parts.xp
-        dtype = xp.result_type(self.dtype, other.dtype)
-        found = self._derived(parts.cast(_like(dtype, parts)), error)
+    def _joint(self, other: ChebTucker, parts: Parts, norm: str) -> Self:
+        """Return a function made from two, whose error is set later."""
+        dtype = parts.xp.result_type(self.dtype, other.dtype)
+        found = self._derived(parts.cast(_like(dtype, parts)), math.nan)
+        found.error_norm = norm
         found.n_evals = self.n_evals + other.n_evals
         if self.status == "converged":
             found.status = other.status
         return found
 
-    def _times_number(self, c: Number) -> Self:
-        parts = self._parts
-        xp = parts.xp
-        core = parts.core
+    def _times_number(self, c: Number, *, divide: bool = False) -> Self:
+        """Return the function times a number, or over it: by its mantissa and its exponent."""
+        parts, xp = self._parts, self._parts.xp
         if isinstance(c, complex) and not is_complex_dtype(xp, self.dtype):
             parts = parts.cast(xp.result_type(self.dtype, xp.complex64))
-            core = parts.core
-        scale = None if self._scale is None else self._scale * abs(c)
-        times = Parts(core * c, parts.factors, parts.intervals, xp)
-        return self._derived(times, self.error_estimate * abs(c), scale)
+        mantissa, exponent = _split(c)
+        core, size = parts.core * mantissa, abs(mantissa)
+        if divide:
+            core, size, exponent = parts.core / mantissa, 1.0 / size, -exponent
 
-    def _recompressed(self, parts: Parts, allowed: float, error: float) -> Self:
-        """Return parts cut by at most `allowed`, in the weighted norm and at random points."""
-        rounding = self._rounding() * _safe_norm(parts)
-        points = _HOST.random.default_rng(1).random((_SCALE_POINTS, self.ndim))
-        before = _host_values(parts, points)
-        share = 1.0
-        while True:
-            found, _ = _arithmetic.recompress(parts, max(share * allowed, rounding))
-            lost = float(_HOST.max(_HOST.abs(_host_values(found, points) - before)))
-            if lost <= allowed or share * allowed <= rounding:
-                break
-            share *= 0.3
-        return self._new(found, error + lost, float(_HOST.max(_HOST.abs(before))))
+        def times(value: float | None) -> Any:
+            return None if value is None else ldexp_float(value * size, exponent)
+
+        with silent():
+            core = ldexp(core, exponent, xp)
+        scaled = Parts(core, parts.factors, parts.intervals, xp)
+        return self._derived(
+            scaled, times(self.error_estimate), times(self._scale), times(self._bound)
+        )
+
+    def _recompressed(self, uncut: Comparison, exponent: int, allowed: float, error: float) -> Self:
+        """Return the function cut by at most `allowed`; `uncut` has it times ``2^-exponent``."""
+        parts = scaled_parts(self._parts, -exponent).widened()
+        goal = ldexp_float(allowed, -exponent)
+        found, lost, cut = compared_recompression(parts, uncut, goal, self.dtype)
+        more = lost if self.error_norm == "max" else cut
+        stronger = "max" if self.error_norm == "max" else "l2w"
+        more = _of_norm(ldexp_float(more, exponent), stronger, self.error_norm, self.domain)
+        return self._derived(scaled_parts(found, exponent), error + more)
 
     def _rounding(self) -> float:
         return eps(self._parts.xp, self.dtype)
@@ -680,7 +818,9 @@ class ChebTucker(Stateful):
     def _axes(self, axes: int | Sequence[int] | None) -> tuple[int, ...]:
         if axes is None:
             return tuple(range(self.ndim))
-        if not isinstance(axes, (list, tuple)):
+        if getattr(axes, "ndim", 0) == 1:
+            axes = [check_int("axes", axis) for axis in to_numpy(axes)]
+        if not isinstance(axes, (list, tuple, range)):
             return (self._axis(axes),)  # type: ignore[arg-type]  # refused there
         wanted = tuple(self._axis(axis) for axis in axes)
         if len(set(wanted)) != len(wanted) or not wanted:
@@ -719,11 +859,17 @@ def assemble(
     scale: float,
     n_evals: int = 0,
     status: str = "converged",
+    norm: str = "max",
 ) -> ChebTucker:
-    """Return the object from parts in any dtype; the factors are made orthonormal."""
+    """Return the object from parts in any dtype; the factors are made orthonormal.
+
+    `norm` is the one of `error_estimate`.
+    """
     found = ChebTucker.__new__(ChebTucker)
-    found._hold(orthonormal(parts.widened()).cast(dtype))
-    found.error_estimate = float(error_estimate)
+    with silent():
+        parts = orthonormal(parts.widened()).cast(dtype)
+    found._hold(parts)
+    found.error_estimate, found.error_norm = float(error_estimate), norm
     found._scale = None if math.isnan(scale) else float(scale)
     found.n_evals, found.status = int(n_evals), status
     return found
@@ -771,6 +917,8 @@ def _like(dtype: DType, parts: Parts) -> DType:
 
 def _number(name: str, value: Any) -> Number:
     """Return a finite Python number."""
+    if getattr(value, "ndim", 0):
+        raise TypeError(message(name, "be a number", value, way_out="Multiply by one at a time."))
     if isinstance(value, complex):
         if not (math.isfinite(value.real) and math.isfinite(value.imag)):
             raise ValueError(message(name, "be finite", value))
@@ -781,18 +929,24 @@ def _number(name: str, value: Any) -> Number:
     return check_float(name, value)
 
 
-def _safe_norm(parts: Parts) -> float:
-    return norm_fro(parts.core, parts.xp)
+def _split(c: Number) -> tuple[Number, int]:
+    """Return a number as a mantissa of modulus between 0.5 and 1.5, and a power of two."""
+    largest = max(abs(c.real), abs(c.imag))
+    exponent = scale_exponent(largest)
+    if isinstance(c, complex):
+        return complex(math.ldexp(c.real, -exponent), math.ldexp(c.imag, -exponent)), exponent
+    return math.ldexp(c, -exponent), exponent
 
 
-def _host_values(parts: Parts, unit_points: Array) -> Array:
-    """Return the values, on the host, at points of [0, 1]^d moved into the box."""
-    xp = parts.xp
-    columns = [a + (b - a) * unit_points[:, k] for k, (a, b) in enumerate(parts.intervals)]
-    x = asarray(
-        _HOST.stack(columns, axis=-1),
-        xp=xp,
-        device=parts.device,
-        dtype=widest_float(xp, parts.device),
-    )
-    return to_numpy(_evaluate.scattered(parts, x, "extrapolate"))
+def _size_or_norm(f: ChebTucker) -> float:
+    """Return what is known of the largest modulus, or the weighted norm, which is not above it."""
+    size = f._known_size
+    return norm_fro(f.core, f._parts.xp) if size is None else size
+
+
+def _of_norm(error: float, norm: str, weaker: str, domain: Sequence[Interval]) -> float:
+    """Return the bound of an error in one norm by that in a stronger one, of :data:`NORMS`."""
+    if norm == weaker or weaker == "l2w":
+        return error
+    root = math.prod(math.sqrt(b - a) for a, b in domain)
+    return error * root * (Norm("l2").weighted_factor(len(domain)) if norm == "l2w" else 1.0)

@@ -24,7 +24,7 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, scale_exponent
 from linalgkit._core.validation import message
-from linalgkit.chebyshev._parts import Parts, orthonormal, weighted
+from linalgkit.chebyshev._parts import Parts, orthonormal, require_finite, weighted
 from linalgkit.chebyshev._sthosvd import truncate
 
 _HOST = numpy_namespace()
@@ -52,11 +52,17 @@ def recompress(parts: Parts, absolute: float) -> tuple[Parts, float]:
         values and coefficients, summed by Pythagoras, not a difference of norms. An upper bound
         only in that coefficients cut in two modes are counted twice.
 
+    Raises
+    ------
+    ValueError
+        If the core holds NaN or infinity.
+
     Notes
     -----
     Storage: the core and the factors twice.
     """
     xp = parts.xp
+    require_finite(parts)
     parts = orthonormal(parts)
     core, bases, cut = truncate(parts.core, math.sqrt(_TRUNCATION_SHARE) * absolute, xp)
     factors = tuple(F @ U for F, U in zip(parts.factors, bases, strict=True))
