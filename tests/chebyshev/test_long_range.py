@@ -16,9 +16,15 @@ from scipy.special import erf
 from linalgkit._core.array import device, dtype_name
 from linalgkit._core.validation import AccuracyWarning
 from linalgkit.chebyshev import _long_range
+from linalgkit.chebyshev._copies import copied_gaussians
 from linalgkit.chebyshev._long_range import long_range_potential
 from linalgkit.chebyshev._moments import gaussian_degree
-from linalgkit.chebyshev._particles import check_points, direct_sum, prepare
+from linalgkit.chebyshev._particles import (
+    check_points,
+    direct_sum,
+    peak_heights,
+    prepare,
+)
 
 CUBE = [(-1.0, 1.0)] * 3
 
@@ -269,6 +275,72 @@ def test_no_charge_gives_the_zero_function(xp: Any, n: int) -> None:
     assert float(T(xp.asarray(np.zeros(3)))) == 0.0
 
 
+def test_charges_that_cancel_at_one_place_leave_what_the_others_do(rng: Any) -> None:
+    points = np.asarray([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [-0.4, 0.1, 0.2]])
+    T = long_range_potential(points, np.asarray([1.0, -1.0, 1e-16]), CUBE, alpha=4.0)
+    check(T, points[2:], np.asarray([1e-16]), 4.0, rng)
+
+
+def test_charges_that_cancel_to_rounding_everywhere_are_told(rng: Any) -> None:
+    """Neutral, and Gaussians so wide that 1 - (alpha r)^2 / 3 is 1: the potential is below eps."""
+    points, q = draw(rng, 60)
+    q -= q.mean()
+    with pytest.warns(AccuracyWarning, match="cancel to rounding"):
+        T = long_range_potential(points, q, CUBE, alpha=1e-8)
+    assert T.status == "inaccurate"
+    assert T.ranks == (1, 1, 1)
+    # sum q (1 - (alpha r)^2 / 3 + ...) 2 alpha / sqrt(pi), where sum q is rounding
+    most = 2e-8 / math.sqrt(math.pi) * (abs(math.fsum(q)) + np.sum(np.abs(q)) * 12e-16 / 3)
+    assert most <= T.error_estimate <= 1e-13 * float(np.sum(np.abs(q))) * 1e-8
+
+
+# ---------------------------------------------------------------------------- unequal charges
+
+
+def around(points: Any, alpha: float, rng: Any) -> Any:
+    """Points on and about some particles, in the cube."""
+    near = points[:, None, :] + rng.standard_normal((points.shape[0], 300, 3)) / (2 * alpha)
+    return np.clip(np.concatenate([near.reshape(-1, 3), points]), -1, 1)
+
+
+@pytest.mark.parametrize("how", ["outside", "giant", "ions"])
+def test_a_few_high_peaks_are_seen_by_the_estimate(rng: Any, how: str) -> None:
+    n, alpha = 1500, 12.0
+    points, q = draw(rng, n)
+    chosen = slice(17, 18)
+    if how == "outside":
+        points = rng.uniform(2, 3, (n, 3))
+        points[chosen, :], q[chosen] = [0.1, 0.2, 0.3], 1.0
+    elif how == "giant":
+        q[chosen] = 3e4
+    else:
+        chosen = slice(17, 20)
+        q[chosen] = [100.0, -80.0, 60.0]
+    T = long_range_potential(points, q, CUBE, alpha=alpha)
+    x = np.concatenate([anywhere(rng, CUBE), around(points[chosen, :], alpha, rng)])
+    exact = direct(points, q, x, alpha)
+    scale = float(np.max(np.abs(exact)))
+    error = float(np.max(np.abs(T(x) - exact)))
+    assert T.status == "converged"
+    assert error <= 2.5e-7 * scale
+    assert error <= 4 * T.error_estimate
+    assert T.scale >= 0.99 * scale
+
+
+def test_the_highest_peak_counts_the_distance_from_the_box() -> None:
+    """|q| erf(alpha gap)/gap: 2 alpha q / sqrt(pi) inside, about q / gap outside."""
+    points = np.asarray([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0], [0.0, 4.0, 5.0]])
+    q = np.asarray([1.0, -7.0, 100.0])
+    system = prepare(points, q, ((-1.0, 1.0),) * 3, 3.0, ((1, 0.0),) * 3, np, "cpu", np.float64)
+    heights, y = peak_heights(system)
+    expected = [2 * 3 / math.sqrt(math.pi), 7 * erf(6.0) / 2, 100 * erf(15.0) / 5]
+    np.testing.assert_allclose(np.ldexp(heights, system.exponent), expected, rtol=1e-12)
+    np.testing.assert_array_equal(y, system.points)
+    lattice = ((9, 1.0), (1, 0.0), (1, 0.0))
+    system = prepare(points - 5.0, q, ((-1.0, 1.0),) * 3, 3.0, lattice, np, "cpu", np.float64)
+    assert peak_heights(system)[1][0, 0] == 0.0  # the sixth copy of -5
+
+
 # -------------------------------------------------------------------------------- lattices
 
 
@@ -336,6 +408,65 @@ def test_the_reference_of_a_lattice_is_the_same_by_copies_and_by_modes(
     whole = _particles._sum_over_copies(system, x)
     rule = _particles.erf_rule(1e-14, 0.0, system.reach, system.alpha)
     np.testing.assert_allclose(_particles._sum_by_modes(system, x, *rule[:2]), whole, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "a", "t"),
+    [
+        (65, 1e-3, 0.5),
+        (300, 0.3, 0.1),
+        (1000, 0.01, 5.0),
+        (3000, 0.5, 0.05),
+        (2000, 0.0599, 1.0),
+        (2000, 0.06, 1.0),
+        (500, 1.0, 0.5),
+        (200, 1e-300, 1.0),
+        (100, 0.5, 3.0),
+    ],
+)
+def test_gaussians_of_many_copies(n: int, a: float, t: float) -> None:
+    """Sums of all copies, in exact sums, inside, at the ends and beside."""
+    ends = np.linspace(-4 / t, 4 / t, 9)
+    d = np.concatenate([ends, (n - 1) * a + ends, [0.5 * n * a, 0.123 * n * a]])
+    exact = [math.fsum(np.exp(-((t * (y - np.arange(n) * a)) ** 2))) for y in d]
+    found = copied_gaussians(t, d, (n, a))
+    np.testing.assert_allclose(found, exact, rtol=1e-11, atol=1e-14 * max(exact))
+    widths = np.asarray([t, 2 * t])[:, None, None]
+    both = copied_gaussians(widths, d[None, :, None], (n, a))
+    np.testing.assert_array_equal(both[0, :, 0], found)
+
+
+def test_copies_beyond_the_reach_of_the_gaussians_cost_nothing(rng: Any) -> None:
+    """A hundred thousand copies in a row, against the sum over all of them."""
+    points, q = draw(rng, 2)
+    lattice = [(100_000, 0.02), (1, 0.0), (1, 0.0)]
+    T = long_range_potential(points, q, CUBE, alpha=3.0, lattice=lattice)
+    x = anywhere(rng, CUBE, 5)
+    exact = direct(*copied(points, q, lattice), x, 3.0)
+    np.testing.assert_allclose(T(x), exact, atol=3e-7 * T.scale)
+
+
+@pytest.mark.parametrize("period", [1e7, 1e9, 1e50, 1e149])
+def test_periods_of_any_length(rng: Any, period: float) -> None:
+    points, q = draw(rng, 2)
+    lattice = [(3, period), (2, period), (1, 0.0)]
+    T = long_range_potential(points, q, CUBE, alpha=3.0, lattice=lattice)
+    x = anywhere(rng, CUBE, 50)
+    exact = direct(points, q, x, 3.0)
+    far = np.sum(q) * (2 / period + 1 / period + 1 / 2**0.5 / period)
+    np.testing.assert_allclose(T(x), exact, atol=3e-7 * T.scale + 2 * abs(far))
+    assert T.status == "converged"
+
+
+def test_a_lattice_may_be_an_array(xp: Any) -> None:
+    if xp.name == "jax":
+        pytest.skip("takes long to compile; the argument is read on the host")
+    points, q = xp.asarray(np.asarray([[0.1, 0.2, -0.3]])), xp.asarray(np.ones(1))
+    pairs = [(2, 0.75), (1, 0.0), (3, 0.5)]
+    S = long_range_potential(points, q, CUBE, alpha=1.0, tol=1e-3, lattice=pairs)
+    for lattice in (np.asarray(pairs), xp.asarray(np.asarray(pairs))):
+        T = long_range_potential(points, q, CUBE, alpha=1.0, tol=1e-3, lattice=lattice)
+        np.testing.assert_array_equal(xp.to_numpy(T.core), xp.to_numpy(S.core))
 
 
 # ----------------------------------------------------------------------------- scale and place
@@ -435,7 +566,7 @@ def test_a_tolerance_beyond_rounding_warns_and_tells_the_error(rng: Any) -> None
         ({"domain": 3.0}, (TypeError, ValueError), "domain"),
         ({"alpha": 0.0}, ValueError, "alpha must"),
         ({"alpha": -1.0}, ValueError, "alpha must"),
-        ({"alpha": math.inf}, ValueError, "alpha must"),
+        ({"alpha": math.inf}, ValueError, "alpha must be finite and greater"),
         ({"alpha": None}, TypeError, "alpha must"),
         ({"alpha": 1e-310}, ValueError, "alpha must be of a size"),
         ({"points": np.full((4, 3), 1e200)}, ValueError, "points must lie within"),
@@ -453,7 +584,24 @@ def test_a_tolerance_beyond_rounding_warns_and_tells_the_error(rng: Any) -> None
         ({"lattice": [(0, 1.0)] * 3}, ValueError, r"lattice\[0\]\[0\] must"),
         ({"lattice": [(2, 1.0), (2.5, 1.0), (1, 0)]}, TypeError, r"lattice\[1\]\[0\] must"),
         ({"lattice": [(2, 1.0), (2, 1.0), (2, 0.0)]}, ValueError, r"lattice\[2\]\[1\] must"),
-        ({"lattice": [(2, math.inf)] * 3}, ValueError, r"lattice\[0\]\[1\] must"),
+        ({"lattice": [(2, math.inf)] * 3}, ValueError, r"lattice\[0\]\[1\] must be finite"),
+        ({"lattice": np.ones(3)}, ValueError, "lattice must be three pairs"),
+        ({"lattice": np.ones((2, 2))}, ValueError, "lattice must be three pairs"),
+        ({"lattice": np.full((3, 2), 1.5)}, TypeError, r"lattice\[0\]\[0\] must"),
+        ({"lattice": np.full((3, 2), 1j)}, TypeError, "lattice must hold real numbers"),
+        ({"lattice": np.full((3, 2), np.nan)}, TypeError, r"lattice\[0\]\[0\] must"),
+        ({"domain": [(-1e200, 1e200)] * 3, "alpha": 1e300}, ValueError, "alpha must be of a size"),
+        (
+            {"domain": [(-1e-300, 1e-300)] * 3, "alpha": 1e300, "lattice": [(2, 1e100)] * 3},
+            ValueError,
+            "points must lie within",
+        ),
+        ({"charges": np.full(4, 1.5e308)}, ValueError, "largest number of float64"),
+        (
+            {"points": np.zeros((4, 3), "f4"), "charges": np.full(4, 3e38, "f4")},
+            ValueError,
+            "largest number of float32",
+        ),
     ],
 )
 def test_refuses(changes: Any, error: Any, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import mpmath
@@ -91,6 +92,43 @@ def test_sinc_of_one_distance_and_of_many_decades() -> None:
     assert float(np.max(np.abs(gaussians(t, w, r) * r - 1))) <= 1.01e-7
 
 
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (1e200, 1e200), (0.5, 0.50001)])
+def test_sinc_of_distances_that_are_one(low: float, high: float) -> None:
+    t, w = newton_quadrature(1e-7, low, high)
+    assert t.shape[0] <= 5
+    for r in (low, high):
+        assert abs(math.fsum(w * np.exp(-((t * r) ** 2))) * r - 1) <= 1e-7
+
+
+def test_extreme_ratios_take_little_memory_and_keep_the_error() -> None:
+    tracemalloc.start()
+    t, w = newton_quadrature(1e-3, 1e-40, 1.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 7 * 2**20
+    rng = np.random.default_rng(0)
+    r = 10.0 ** -np.concatenate([40 * rng.random(5000), 3 * rng.random(2000), [0.0, 40.0]])
+    with np.errstate(over="ignore"):
+        assert float(np.max(np.abs(gaussians(t, w, r) * r - 1))) <= 1.02e-3
+
+
+def test_erf_of_extreme_distances_is_silent() -> None:
+    t, w = newton_quadrature(1e-3, 0.0, 1e100, kind="erf", alpha=1e100)
+    r = np.concatenate([[0.0], np.geomspace(1e-104, 1e100, 3001)])
+    with np.errstate(over="ignore"):
+        error = float(np.max(np.abs(gaussians(t, w, r) - erf_over_r(1e100, r))))
+    assert error <= 1.05e-3 * 2e100 / math.sqrt(math.pi)
+
+
+@pytest.mark.parametrize("high", [1e10, 1e30, 1e100, 1e149])
+def test_erf_rule_reaches_what_rounding_allows_at_any_distance(high: float) -> None:
+    t, w, peak = erf_rule(1e-14, 0.0, high, 3.0)
+    r = np.concatenate([[0.0], np.geomspace(1e-4, high, 4001)])
+    with np.errstate(over="ignore"):
+        error = float(np.max(np.abs(gaussians(t, w, r) - erf_over_r(3.0, r))))
+    assert error <= 2e-14 * math.log(3 * high) * peak
+
+
 @pytest.mark.parametrize("eps", [1e-3, 1e-7, 1e-9, 1e-13])
 @pytest.mark.parametrize("alpha", [1e-3, 1.0, 6.0, 12.0, 1000.0])
 def test_erf_keeps_the_error_relative_to_the_maximum(eps: float, alpha: float) -> None:
@@ -159,6 +197,8 @@ def test_split_may_leave_a_side_empty() -> None:
         ((1e-7, 0.1, math.inf), {}, ValueError, "r_max must"),
         ((1e-7, 0.1, -1.0), {}, ValueError, "r_max must"),
         ((1e-7, 1e-200, 1e200), {}, ValueError, "r_min must"),
+        ((1e-7, 1e-300, 1e8), {}, ValueError, "r_min must be at least 1e-300 and 1e-290 r_max"),
+        ((1e-7, 1e-305, 1e-305), {}, ValueError, "r_min must be at least 1e-300"),
         ((1e-7, 0.1, 1.0), {"kind": "gauss"}, ValueError, "kind must"),
         ((1e-7, 0.1, 1.0), {"kind": 3}, TypeError, "kind must"),
         ((1e-7, 0.1, 1.0), {"alpha": 3.0}, ValueError, "alpha must be None"),
@@ -184,6 +224,8 @@ def test_quadrature_refuses(args: Any, kwargs: Any, error: type[Exception], text
         (([[1.0]], [1.0]), {"n_long": 1}, ValueError, "t must"),
         (([1.0], [math.nan]), {"n_long": 1}, ValueError, "w must"),
         ((["a"], [1.0]), {"n_long": 1}, TypeError, "t must"),
+        (([1j], [1.0]), {"n_long": 1}, TypeError, "t must be a vector of real numbers"),
+        ((np.ones(1), np.ones(1) * 1j), {"n_long": 1}, TypeError, "w must be a vector of real"),
     ],
 )
 def test_split_refuses(args: Any, kwargs: Any, error: type[Exception], text: str) -> None:

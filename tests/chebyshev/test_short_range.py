@@ -110,6 +110,33 @@ def test_scales(rng: Any, length: float, charge: float) -> None:
     np.testing.assert_allclose(u / charge * length, expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("r", [1e-100, 1e-155, 1e-162, 1e-170, 1e-300])
+@pytest.mark.parametrize("alpha", [1.0, 1e-200])
+def test_tiny_distances_are_no_distance_0(r: float, alpha: float) -> None:
+    """At alpha r << 1 the kernel is 1 / r."""
+    x = np.asarray([[r, 0.0, 0.0], [0.6 * r, 0.0, -0.8 * r], [0.0, 0.0, 0.0]])
+    u = short_range_potential(np.zeros((1, 3)), np.ones(1), x, alpha=alpha)
+    np.testing.assert_allclose(u * r, [1.0, 1.0, 0.0], rtol=1e-14)
+
+
+def test_no_cutoff_where_the_default_one_is_beyond_all_numbers(rng: Any) -> None:
+    points, q = particles(rng)
+    u = short_range_potential(points, q, points[:5, :], alpha=1e-310)
+    r = distances(points[:5, :], points)
+    np.testing.assert_allclose(u, np.where(r > 0, 1 / np.where(r > 0, r, 1.0), 0.0) @ q, rtol=1e-12)
+
+
+def test_narrow_kernels_and_wide_cutoffs() -> None:
+    """erfc(alpha r) is 0 for all pairs but one, which is 1e-300 apart."""
+    points = np.asarray([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    x = np.asarray([[1e-300, 0.0, 0.0], [0.5, 0.0, 0.0]])
+    u = short_range_potential(points, np.ones(2), x, alpha=1e300, cutoff=1e300)
+    np.testing.assert_allclose(u / 1e300, [erfc(1.0), 0.0], rtol=1e-13)
+    far = 1e300 * points
+    u = short_range_potential(far, np.ones(2), 0.5 * far, alpha=1e-300)
+    np.testing.assert_allclose(u[1] * 1e300, 4 * erfc(0.5), rtol=1e-13)
+
+
 def test_many_pairs_come_in_portions(rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from linalgkit.chebyshev import _short_range
 
@@ -144,6 +171,12 @@ def test_nobody_and_nowhere() -> None:
         ({"x": np.zeros((2, 3), dtype=complex)}, TypeError, "x must be real"),
         ({"alpha": 0.0}, ValueError, "alpha must"),
         ({"alpha": "1"}, TypeError, "alpha must"),
+        ({"alpha": math.inf}, ValueError, "alpha must be finite"),
+        ({"points": np.full((4, 3), 1e200), "alpha": 1e200}, ValueError, "points must lie, as x"),
+        ({"points": np.full((4, 3), 1e300)}, ValueError, "points must lie, as x, within"),
+        ({"x": np.full((2, 3), -1e300)}, ValueError, "points must lie, as x, within"),
+        ({"charges": np.full(4, 1e308), "x": np.full((2, 3), 0.1)}, ValueError, "representable"),
+        ({"x": np.full((2, 3), 1e-310)}, ValueError, "representable in its dtype.* point 0"),
         ({"cutoff": -1.0}, ValueError, "cutoff must"),
         ({"cutoff": math.nan}, ValueError, "cutoff must"),
     ],

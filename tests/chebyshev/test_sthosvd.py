@@ -238,6 +238,55 @@ def test_gram_matrices_claim_what_they_cannot_see_and_warn(rng: Any) -> None:
     assert true_error(sthosvd(X, tol=1e-12), X) <= 1e-12
 
 
+def one_large_value(rng: Any, n: int, large: float, kind: str = "float64") -> Any:
+    """A superdiagonal tensor (large, 1, ..., 1) in random bases: orthogonally decomposable."""
+    X = np.zeros((n, n, n), dtype=kind)
+    X[range(n), range(n), range(n)] = np.where(np.arange(n) == 0, large, 1.0)
+    turns = [np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(3)]
+    return np.ascontiguousarray(product(X, turns))
+
+
+@pytest.mark.parametrize("large", [1.5e7, 2.5e7, 1e8])
+@pytest.mark.parametrize("svd", METHODS)
+def test_many_small_values_below_a_large_one_are_not_claimed_away(
+    rng: Any, svd: str, large: float
+) -> None:
+    X = one_large_value(rng, 70, large)
+    least = math.sqrt(35) / math.hypot(large, math.sqrt(69))
+    found = sthosvd(X, ranks=35, svd=svd, rng=0)
+    true = true_error(found, X)
+    assert 0.999 * least <= true <= 1.001 * found.error
+    assert found.error <= 1.25 * true
+    found = sthosvd(X, tol=5e-7, svd=svd, rng=0)
+    assert true_error(found, X) <= min(5e-7, 1.001 * found.error)
+    assert found.status == "converged"
+
+
+def test_gram_by_name_does_not_call_a_miss_converged(rng: Any) -> None:
+    X = decaying(rng, (40, 41, 42), 0.5)
+    with pytest.warns(AccuracyWarning, match="below what the dtype and the method resolve"):
+        found = sthosvd(X, tol=1e-10, svd="gram")
+    assert true_error(found, X) > 1e-10
+    assert found.status == "inaccurate"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = sthosvd(rng.standard_normal((4, 5, 6)), tol=1e-10, svd="gram")
+    assert whole.status == "converged"  # nothing was left out
+    assert whole.error <= 1e-10
+
+
+@pytest.mark.parametrize("svd", METHODS)
+def test_ranks_alone_are_the_ranks_beyond_those_of_the_tensor(rng: Any, svd: str) -> None:
+    factors = [np.linalg.qr(rng.standard_normal((70, 3)))[0] for _ in range(3)]
+    X = product(rng.standard_normal((3, 3, 3)), factors)
+    for r in (7, 40, 64):
+        found = sthosvd(X, ranks=r, svd=svd, rng=0)
+        assert found.ranks == (r, r, r)
+        assert true_error(found, X) <= 1e-14
+        for U in found.factors:
+            assert np.abs(U.T @ U - np.eye(r)).max() <= 1e-14
+
+
 def test_gram_matrices_stay_honest_from_one_to_their_limit(rng: Any) -> None:
     for tol in (1e-2, 1e-4, 1e-6, 3e-7, 1.2e-7):
         X = decaying(rng, (50, 30, 31), 0.7, "complex128")

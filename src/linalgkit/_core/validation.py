@@ -203,6 +203,8 @@ def check_float(
         If it is NaN, infinite or outside the interval.
     """
     rule = _range_rule(low, high, low_open, high_open)
+    if finite and (low is None) != (high is None):
+        rule = f"be finite and {rule.removeprefix('be ')}"
     if isinstance(value, (bool, np.bool_, str, bytes, complex, np.complexfloating)):
         _kind_error(name, "be a real number", value, why, way_out)
     try:

@@ -12,19 +12,21 @@ leading directions of its weighted columns, contracted to a core, and truncated 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from linalgkit._core.array import Array, eps, numpy_namespace
 from linalgkit._core.capabilities import capability
 from linalgkit._core.scaling import ldexp, max_abs
 from linalgkit._core.validation import check_choice
-from linalgkit.chebyshev._cp_input import Canonical, canonical, checked_degrees
+from linalgkit.chebyshev._cp_input import Canonical, canonical, checked_degrees, settled
 from linalgkit.chebyshev._cp_reduction import published_reduction, weighted_reduction
 from linalgkit.chebyshev._evaluate import scattered
 from linalgkit.chebyshev._function import ChebTucker
 from linalgkit.chebyshev._max_norm import (
+    N_CHECK,
     SPLINE_GAIN,
+    Rounded,
     check_points,
     checked_tolerance,
     finished,
@@ -33,11 +35,14 @@ from linalgkit.chebyshev._max_norm import (
     rounded,
 )
 from linalgkit.chebyshev._parts import Interval, Parts, check_domain
-from linalgkit.chebyshev._resample import columns_times_powers, resolved_length
+from linalgkit.chebyshev._resample import Mode, columns_times_powers, resolved_length
 
 _HOST = numpy_namespace()
-# Shares of the tolerance that the degrees and the bases may take, in the weighted norm.
-_DEGREE_SHARE, _BASIS_SHARE = 0.1, 0.02
+# Shares of the tolerance that the degrees may take, and the bases in the weighted norm: the
+# smaller ones where a peak is seen to be cut away. The degrees may take a part of what the splines
+# miss, if that is more.
+_MISSED_SHARE = 0.3
+_DEGREE_SHARE, _BASIS_SHARES = 0.1, (0.02, 2e-4, 2e-6, 2e-8)
 # Beyond so many terms what splines miss is estimated at every fourth check point.
 _MANY_TERMS = 4096
 # Roundings of a term that its rounding error counts for.
@@ -76,10 +81,10 @@ def chebtucker_from_cp(
         second kind (ends included), ascending; or at ascending positions in the domain. "callables"
         may be left out for callables.
     degrees : int or sequence of int, optional
-        Highest powers, one a variable, at least 1. None: found.
+        Highest powers, one a variable, from 1 to 16384. None: found.
     tol : float, optional
         Largest error asked for, relative to the largest value met. None: 1e-10, in single precision
-        1e-5.
+        1e-5, also where that of a factor alone is single.
     method : {"weighted", "rhosvd"}
         "weighted": bases of the modes from columns weighted by the norms of their terms, then a
         truncation of the core. "rhosvd": the published reduced HOSVD, which cuts the columns at an
@@ -94,7 +99,8 @@ def chebtucker_from_cp(
     Raises
     ------
     TypeError
-        If an argument is of a wrong kind, or arrays of two libraries or devices meet.
+        If an argument is of a wrong kind, arrays of two libraries or devices meet, or a callable
+        returns real values first and complex ones later.
     ValueError
         If ranks or lengths do not fit, data or positions are not finite, positions are not
         ascending or outside the domain, a spline would have fewer than 4, a callable returns a
@@ -114,19 +120,25 @@ def chebtucker_from_cp(
     Notes
     -----
     Through values on a grid go not-a-knot cubic splines, extrapolated to the ends; through values
-    at Chebyshev points polynomials; callables are asked at Chebyshev points. Degrees are found by
-    doubling the number of nodes until the coefficients of the weighted columns have decayed; on a
-    grid of n points that ends at about 2 n, and earlier where more would only follow the kinks of
-    the splines. Up to 1024 grid points with many columns a spline is a matrix product on the
-    device; else columns are copied to the host and back, chunk by chunk. One sketch of at most 64
-    columns a mode goes to the host in any case where degrees are found.
+    at Chebyshev points polynomials; callables are asked at Chebyshev points. Degrees are read off
+    the coefficients of the columns, weighted by the largest moduli of their terms: on a grid of n
+    points those at 2 n nodes, where what only follows the kinks of the splines is left away. Up to
+    1024 grid points with many columns a spline is a matrix product on the device; else columns are
+    copied to the host and back, chunk by chunk. One sketch of at most 64 columns a mode goes to the
+    host in any case where degrees are found.
+
+    Callables are sampled at 4096 positions first (fewer for more than 8192 terms), and degrees are
+    looked for from as many nodes on. Columns that turn out larger than a sample told are measured
+    anew. Peaks of a column narrower than about 1/2000 of the interval are not seen for certain.
 
     `error_estimate` is the largest difference between the sum of splines, polynomials or callables
-    and the answer at 1024 points, by which the truncation is chosen too: an estimate from below, no
-    bound. On grids the distance of the splines to those through every second position, over 16, is
-    added (at 256 points, for more than 4096 terms): what the splines miss, for functions that the
-    grid resolves. Otherwise the sum of the coefficients beyond those found, extrapolated from their
-    decay, is added. All of it is relative to the values of `f` itself, also where the terms cancel.
+    and the answer at 1024 points and up to 256 at, beside and between the largest places of the
+    largest and the narrowest terms, by which the truncation is chosen too: an estimate from below,
+    no bound. On grids the distance of the splines to those through every second position, over 16,
+    is added (at every fourth point, for more than 4096 terms): what the splines miss, for functions
+    that the grid resolves. Otherwise the sum of the coefficients beyond those found, extrapolated
+    from their decay, is added. All of it is relative to the values of `f` itself, also where the
+    terms cancel.
 
     What the bases leave out of `f` is bounded, before the core is formed, by ``sqrt(sum_l w_l)``
     times the norms of discarded singular values (Cauchy and Schwarz), where w_l are the norms of
@@ -138,7 +150,7 @@ def chebtucker_from_cp(
 
     Storage: ``R sum m_k`` numbers of the coefficients and two cores before the truncation, of at
     most ``prod min(m_k, R)`` numbers each, in the widest dtype of the device, and about 64 MiB. A
-    callable returns all R columns at once, (m_k, R).
+    callable returns all R columns at once, (m_k, R), and the first 4096 positions in pieces.
 
     References
     ----------
@@ -163,8 +175,9 @@ def chebtucker_from_cp(
     check_choice("method", method, ("weighted", "rhosvd"))
     wanted = checked_degrees(degrees, len(intervals))
     cp = canonical(weights, factors, intervals, nodes)
-    tolerance = checked_tolerance(tol, cp.place.xp, cp.dtype)
-    return _built(cp, intervals, wanted, tolerance, method)
+    tolerance = checked_tolerance(tol, cp.place.xp, cp.coarsest)
+    answer: ChebTucker = settled(cp, lambda c: _built(c, intervals, wanted, tolerance, method))
+    return answer
 
 
 def _built(
@@ -178,19 +191,19 @@ def _built(
     xp = cp.place.xp
     reference = sampled(cp)
     target = max(tol * reference.scale, reference.noise, _NOTHING)
-    lengths = found_lengths(cp, target) if degrees is None else [m + 1 for m in degrees]
-    C = [mode.coefficients(m) for mode, m in zip(cp.modes, lengths, strict=True)]
+    if degrees is None:
+        lengths = found_lengths(cp, target, reference.missed)
+    else:
+        lengths = [m + 1 for m in degrees]
     unseen = reference.missed
     if method == "rhosvd":
-        parts = _as_published(cp, C, tol)
+        parts = _as_published(cp, [mode.coefficients(m) for mode, m in _each(cp, lengths)], tol)
         values = scattered(parts, placed(reference.points, xp, cp.place.device), "extrapolate")
     else:
-        fine = weighted_reduction(C, cp.weights, _BASIS_SHARE * target, xp)
-        del C
-        result = rounded(fine, 0.5 * target, reference.points, keep_degrees=degrees is not None)
+        fine, result = _reduced(cp, lengths, reference, target, degrees is not None)
         parts, values = result.parts, result.values
         if not cp.is_on_grids:
-            unseen += remainder(fine, reference.noise)
+            unseen += remainder(fine, reference.noise, reference.points[N_CHECK:, :])
     return finished(
         parts,
         intervals,
@@ -202,6 +215,31 @@ def _built(
         n_evals=cp.n_values,
         way_out=_way_out(cp, degrees, reference.noise > tol * reference.scale),
     )
+
+
+def _each(cp: Canonical, lengths: Sequence[int]) -> Iterator[tuple[Mode, int]]:
+    """Return pairs of a mode and its number of nodes."""
+    return zip(cp.modes, lengths, strict=True)
+
+
+def _reduced(
+    cp: Canonical, lengths: Sequence[int], reference: Reference, target: float, keep: bool
+) -> tuple[Parts, Rounded]:
+    """Return parts before and after the truncation.
+
+    The norm of a narrow peak is small, so that bases may lack it. Where they are off at the check
+    points they are found anew, with smaller shares of the target as long as that helps.
+    """
+    xp, off = cp.place.xp, math.inf
+    for share in _BASIS_SHARES:
+        C = [mode.coefficients(m) for mode, m in _each(cp, lengths)]
+        fine = weighted_reduction(C, cp.weights, share * target, xp)
+        del C
+        result = rounded(fine, 0.5 * target, reference.points, keep_degrees=keep)
+        before, off = off, max_abs(reference.values - result.reference, xp)
+        if off <= max(target, reference.missed) or off > 0.5 * before:
+            break
+    return fine, result
 
 
 class Reference(NamedTuple):
@@ -217,9 +255,12 @@ class Reference(NamedTuple):
 def sampled(cp: Canonical) -> Reference:
     """Return the sum at the check points."""
     xp = cp.place.xp
-    points = check_points(len(cp.modes))
+    points = _HOST.concat([check_points(len(cp.modes)), cp.peaks()], axis=0)
     values = cp.at(points)
-    noise = _ROUNDINGS * eps(xp, cp.place.dtype) * float(cp.sizes.sum())
+    unit = eps(xp, cp.place.dtype)
+    if cp.is_called:
+        unit = max(unit, eps(xp, cp.coarsest))
+    noise = _ROUNDINGS * unit * float(cp.sizes.sum())
     missed = 0.0
     if cp.is_on_grids:
         step = 1 if int(cp.weights.shape[0]) <= _MANY_TERMS else 4
@@ -228,14 +269,14 @@ def sampled(cp: Canonical) -> Reference:
     return Reference(points, values, max_abs(values, xp), noise, missed)
 
 
-def found_lengths(cp: Canonical, target: float) -> list[int]:
-    """Return how many nodes each mode takes for an error of `target`."""
-    sizes = cp.sizes
-    total = max(float(sizes.sum()), _NOTHING)
-    level = _DEGREE_SHARE * target / (len(cp.modes) * math.sqrt(total))
+def found_lengths(cp: Canonical, target: float, missed: float = 0.0) -> list[int]:
+    """Return how many nodes each mode takes for an error of `target`, or what splines miss."""
+    heights = cp.heights
+    total = max(float(heights.sum()), _NOTHING)
+    level = max(_DEGREE_SHARE * target / len(cp.modes), _MISSED_SHARE * missed) / math.sqrt(total)
     lengths = []
     for mode in cp.modes:
-        amplitudes = _HOST.sqrt(sizes) / _HOST.where(mode.sizes > 0, mode.sizes, 1.0)
+        amplitudes = _HOST.sqrt(heights) / _HOST.where(mode.tops > 0, mode.tops, 1.0)
         lengths.append(resolved_length(mode, amplitudes, level))
     return lengths
 

@@ -11,6 +11,7 @@ weights that compensate for it give the same numbers, bit for bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,12 +24,15 @@ from linalgkit._core.array import (
     asarray,
     detached,
     device,
+    dtype_name,
+    eps,
     is_complex_dtype,
     numpy_namespace,
     to_numpy,
     widest_dtype,
     working_dtype,
 )
+from linalgkit._core.random import as_generator
 from linalgkit._core.validation import (
     check_choice,
     check_finite_block,
@@ -37,8 +41,9 @@ from linalgkit._core.validation import (
     message,
 )
 from linalgkit.chebyshev._basis import nodes as chebyshev_nodes
-from linalgkit.chebyshev._basis import scaled, to_unit
-from linalgkit.chebyshev._max_norm import placed, warn_caller
+from linalgkit.chebyshev._basis import scaled
+from linalgkit.chebyshev._max_norm import placed
+from linalgkit.chebyshev._node_grids import Nodes, grids_of
 from linalgkit.chebyshev._parts import Interval
 from linalgkit.chebyshev._resample import (
     FEWEST_NODES,
@@ -46,16 +51,21 @@ from linalgkit.chebyshev._resample import (
     GridMode,
     Mode,
     NodeMode,
+    Outgrown,
     Place,
 )
 
 _HOST = numpy_namespace()
 _SPLINE_POINTS = 4
+# The largest degree that may be asked for.
+MOST_DEGREE = 2**14
+# Terms whose largest places are looked at, and from which more of them are mixed.
+_PEAKS = 64
+_SEED = 97030116
 # Numbers in a block of the direct sum.
 _BLOCK = 2**20
+_CUT = "Cut the box into smaller ones for more."
 _KINDS = ("uniform", "cheb2", "callables")
-
-Nodes = str | Sequence[Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +86,8 @@ class Canonical:
         Namespace, device and the wide dtype worked on in.
     dtype : dtype
         That of the answer.
+    coarsest : dtype
+        Of the least precision among weights and columns.
     """
 
     modes: list[Mode]
@@ -84,6 +96,7 @@ class Canonical:
     original: Array
     place: Place
     dtype: DType
+    coarsest: DType
 
     @property
     def sizes(self) -> Array:
@@ -92,6 +105,37 @@ class Canonical:
         for mode in self.modes:
             sizes = sizes * mode.sizes
         return sizes
+
+    @property
+    def heights(self) -> Array:
+        """Products of the largest moduli of weights and columns, on the host."""
+        heights = _HOST.abs(self.weights)
+        for mode in self.modes:
+            heights = heights * mode.tops
+        return heights
+
+    def peaks(self) -> Array:
+        """Return points (n, d) of [-1, 1]^d where terms are largest, on the host.
+
+        Those of the largest terms, and of those that are large in a small part of the box, which
+        other points miss; points beside them; and combinations of their coordinates.
+        """
+        heights, widths = self.heights, [_widths(mode) for mode in self.modes]
+        narrow = math.prod(widths) ** -0.25
+        order = [_HOST.argsort(-h, kind="stable")[:_PEAKS] for h in (heights, heights * narrow)]
+        terms = _HOST.unique(_HOST.concat(order))
+        rng = as_generator(_SEED)
+        columns = []
+        for mode, width in zip(self.modes, widths, strict=True):
+            at, beside = mode.places[terms], rng.choice(terms, _PEAKS)
+            near = mode.places[beside] + width[beside] * rng.uniform(-1.0, 1.0, _PEAKS)
+            mixed = mode.places[rng.choice(terms, _PEAKS)]
+            columns.append(_HOST.clip(_HOST.concat([at, near, mixed]), -1.0, 1.0))
+        return _HOST.stack(columns, axis=1)
+
+    def rebalanced(self) -> Canonical:
+        """Return the same with powers of two by what is known of the columns now."""
+        return _balanced(self.modes, self.original, self.place, self.dtype, self.coarsest)
 
     @property
     def is_on_grids(self) -> bool:
@@ -139,6 +183,23 @@ class Canonical:
         """Yield ranges of terms."""
         rows = max(n, *(mode.n_rows for mode in self.modes))
         return self.modes[0].chunks(rows)
+
+
+def _widths(mode: Mode) -> Array:
+    """Return about which part of [-1, 1] columns are large in, up to 1 (host)."""
+    return _HOST.clip((mode.sizes / _HOST.where(mode.tops > 0, mode.tops, 1.0)) ** 2, 1e-12, 1.0)
+
+
+def settled(cp: Canonical, work: Callable[[Canonical], Any]) -> Any:
+    """Return what `work` makes of a sum, anew where functions turn out larger than was seen.
+
+    Each set of positions is the reason once at most, so that this ends.
+    """
+    while True:
+        try:
+            return work(cp)
+        except Outgrown:
+            cp = cp.rebalanced()
 
 
 # ------------------------------------------------------------------------------- the checks
@@ -214,14 +275,15 @@ def _of_arrays(
     dev = device(weights)
     for k, U in enumerate(factors):
         _check_matrix(U, k, R, dev)
-    grids = _grids(nodes, [int(U.shape[0]) for U in factors], intervals)
+    grids = grids_of(nodes, [int(U.shape[0]) for U in factors], intervals)
     dtype = _joint_dtype([weights, *factors], xp)
+    coarsest = _coarsest([weights, *factors], xp)
     place = Place(xp, dev, widest_dtype(xp, dev, dtype))
     modes: list[Mode] = [
         NodeMode(U, place) if t is None else GridMode(U, t, place)
         for U, t in zip(factors, grids, strict=True)
     ]
-    return _balanced(modes, weights, place, dtype)
+    return _balanced(modes, _on_host(weights, dtype, xp), place, dtype, coarsest)
 
 
 def _check_matrix(U: Array, k: int, R: int, dev: Any) -> None:
@@ -246,87 +308,16 @@ def _joint_dtype(arrays: Sequence[Array], xp: Namespace) -> DType:
     return xp.result_type(*(working_dtype(xp, device(X), X.dtype) for X in arrays))
 
 
-# -------------------------------------------------------------------------------- the grids
+def _coarsest(arrays: Sequence[Array], xp: Namespace) -> DType:
+    """Return the dtype of least precision."""
+    dtypes = [working_dtype(xp, device(X), X.dtype) for X in arrays]
+    return max(dtypes, key=lambda dtype: eps(xp, dtype))
 
 
-def _grids(
-    nodes: Nodes, lengths: Sequence[int], intervals: Sequence[Interval]
-) -> Sequence[Array | None]:
-    """Return the positions in [-1, 1] a mode, on the host; None for Chebyshev points."""
-    if isinstance(nodes, str) and nodes == "cheb2":
-        return [None] * len(lengths)
-    return checked_grids(nodes, lengths, intervals)
-
-
-def checked_grids(
-    nodes: Nodes, lengths: Sequence[int], intervals: Sequence[Interval]
-) -> list[Array]:
-    """Return the positions in [-1, 1] of each mode for splines, on the host."""
-    for k, n in enumerate(lengths):
-        if n < _SPLINE_POINTS:
-            raise ValueError(
-                f"nodes must be at least {_SPLINE_POINTS} a mode for a cubic spline, got {n} in "
-                f"mode {k}. Pass values at Chebyshev points with nodes='cheb2', or functions."
-            )
-    if isinstance(nodes, str):
-        return [uniform_nodes(n) for n in lengths]
-    return list(unit_grids(nodes, lengths, intervals))
-
-
-def uniform_nodes(n: int) -> Array:
-    """Return the centres of `n` cells of [-1, 1], ascending, exactly symmetric (host)."""
-    return _HOST.arange(1 - n, n, 2) / n
-
-
-def unit_grids(
-    nodes: Sequence[Array], lengths: Sequence[int], intervals: Sequence[Interval]
-) -> Iterator[Array]:
-    """Yield positions given by a caller moved to [-1, 1], on the host, checked."""
-    if not isinstance(nodes, (list, tuple)):
-        raise TypeError(
-            message("nodes", "be a name or a sequence of one array a variable", type(nodes))
-        )
-    if len(nodes) != len(lengths):
-        raise ValueError(f"nodes must be {len(lengths)} arrays, one a variable, got {len(nodes)}.")
-    for k, (x, n, interval) in enumerate(zip(nodes, lengths, intervals, strict=True)):
-        yield _unit_grid(x, f"nodes[{k}]", n, interval)
-
-
-def _unit_grid(x: Array, name: str, n: int, interval: Interval) -> Array:
-    """Return positions of one mode in [-1, 1]."""
-    host = _HOST.asarray(to_numpy(x), dtype=_HOST.float64)
-    if host.shape != (n,):
-        raise ValueError(
-            f"{name} must have shape ({n},), one position for each value, got {host.shape}."
-        )
-    check_finite_block(host, name=name)
-    if not bool(_HOST.all(_HOST.diff(host) > 0)):
-        place = int(_HOST.argmin(_HOST.diff(host) > 0))
-        raise ValueError(
-            f"{name} must be strictly ascending, got {host[place]} before {host[place + 1]} at "
-            f"entry {place}. Sort the positions, and the values with them."
-        )
-    a, b = interval
-    slack = 1e-12 * max(abs(a), abs(b))
-    if host[0] < a - slack or host[-1] > b + slack:
-        raise ValueError(
-            f"{name} must lie in the domain [{a}, {b}], got positions from {host[0]} to {host[-1]}."
-        )
-    t = to_unit(host, interval)
-    _warn_of_gaps(t, name)
-    return t
-
-
-def _warn_of_gaps(t: Array, name: str) -> None:
-    """Warn of positions that end far from the ends of the domain."""
-    if t.shape[0] < _SPLINE_POINTS:
-        return
-    gaps = (t[0] + 1.0) / (t[1] - t[0]), (1.0 - t[-1]) / (t[-1] - t[-2])
-    if max(gaps) > 2.0:
-        warn_caller(
-            f"{name} ends {max(gaps):.1f} spacings before an end of the domain, up to which the "
-            "spline is extrapolated; no error estimate sees that. Pass a smaller domain."
-        )
+def _on_host(weights: Array, dtype: DType, xp: Namespace) -> Array:
+    """Return weights in double precision on the host."""
+    wide = _HOST.complex128 if is_complex_dtype(xp, dtype) else _HOST.float64
+    return _HOST.astype(to_numpy(weights), wide)
 
 
 # ----------------------------------------------------------------------------- the functions
@@ -343,9 +334,13 @@ def _of_functions(
     ]
     first = [U(chebyshev_nodes(FEWEST_NODES)) for U in called]
     dtype = _joint_dtype([weights, *first], xp)
+    coarsest = _coarsest([weights, *first], xp)
     place = Place(xp, dev, widest_dtype(xp, dev, dtype))
-    modes: list[Mode] = [CallableMode(U, V, place) for U, V in zip(called, first, strict=True)]
-    return _balanced(modes, weights, place, dtype)
+    modes: list[Mode] = [
+        CallableMode(U, R, eps(xp, _coarsest([V], xp)), place)
+        for U, V in zip(called, first, strict=True)
+    ]
+    return _balanced(modes, _on_host(weights, dtype, xp), place, dtype, coarsest)
 
 
 def _caller(
@@ -357,6 +352,7 @@ def _caller(
     dev: Any,
 ) -> Callable[[Array], Array]:
     """Return a function of host positions in [-1, 1] whose values are checked."""
+    kinds: list[DType] = []
 
     def values(t: Array) -> Array:
         x = placed(scaled(t, interval), xp, dev)
@@ -372,6 +368,13 @@ def _caller(
                 f"{name} must return shape ({int(t.shape[0])}, {R}), a row for each position and a "
                 f"column for each of the weights, got {tuple(V.shape)}."
             )
+        kinds.append(V.dtype)
+        if is_complex_dtype(xp, V.dtype) and not is_complex_dtype(xp, kinds[0]):
+            raise TypeError(
+                f"{name} must return values of one kind, got {dtype_name(xp, kinds[0])} first and "
+                f"{dtype_name(xp, V.dtype)} now. Return complex values in every call."
+            )
+        del kinds[1:]
         bad = first_bad_row(V) if not bool(xp.all(xp.isfinite(V))) else None
         if bad is not None:
             raise ValueError(
@@ -385,20 +388,19 @@ def _caller(
 # ---------------------------------------------------------------------------------- the unit
 
 
-def _balanced(modes: list[Mode], weights: Array, place: Place, dtype: DType) -> Canonical:
+def _balanced(
+    modes: list[Mode], original: Array, place: Place, dtype: DType, coarsest: DType
+) -> Canonical:
     """Return the sum with weights that take over the exponents of the columns."""
-    wide = _HOST.complex128 if is_complex_dtype(place.xp, dtype) else _HOST.float64
-    original = _HOST.astype(to_numpy(weights), wide)
     exponents = _HOST.frexp(_HOST.abs(original))[1]
     lam = _times_power(original, -exponents)
     alive = _HOST.abs(lam) > 0
     for mode in modes:
         exponents = exponents + mode.exponents
-        alive = alive & (mode.sizes > 0)
-    lam = _HOST.where(alive, lam, 0.0)
+        alive = alive & (mode.tops > 0)
     top = int(exponents[alive].max()) if bool(alive.any()) else 0
-    lam = _times_power(lam, exponents - top)
-    return Canonical(modes, lam, top, original, place, dtype)
+    lam = _times_power(_HOST.where(alive, lam, 0.0), _HOST.where(alive, exponents - top, 0))
+    return Canonical(modes, lam, top, original, place, dtype, coarsest)
 
 
 def _times_power(lam: Array, exponents: Array) -> Array:
@@ -417,5 +419,8 @@ def checked_degrees(degrees: Any, d: int) -> tuple[int, ...] | None:
             raise ValueError(
                 f"degrees must be one number or {d}, one a variable, got {len(degrees)}."
             )
-        return tuple(check_int(f"degrees[{k}]", m, low=1) for k, m in enumerate(degrees))
-    return (check_int("degrees", degrees, low=1),) * d
+        return tuple(
+            check_int(f"degrees[{k}]", m, 1, MOST_DEGREE, way_out=_CUT)
+            for k, m in enumerate(degrees)
+        )
+    return (check_int("degrees", degrees, 1, MOST_DEGREE, way_out=_CUT),) * d

@@ -14,8 +14,8 @@ where it falls short.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from linalgkit._core.array import (
@@ -29,32 +29,27 @@ from linalgkit._core.array import (
     dtype_name,
     eps,
     numpy_namespace,
+    to_numpy,
     widest_dtype,
     widest_float,
 )
 from linalgkit._core.capabilities import capability
-from linalgkit._core.scaling import ldexp, ldexp_float
-from linalgkit._core.validation import (
-    AccuracyWarning,
-    check_choice,
-    check_float,
-    check_int,
-    message,
-)
+from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, scale_exponent, silent
+from linalgkit._core.validation import check_choice, check_float, check_int, message
 from linalgkit.chebyshev._arithmetic import add, recompress
 from linalgkit.chebyshev._basis import coefficient_matrix, nodes, scaled
+from linalgkit.chebyshev._copies import NO_COPIES, Copies, copied_gaussians
 from linalgkit.chebyshev._cp_reduction import weighted_reduction
 from linalgkit.chebyshev._evaluate import scattered
 from linalgkit.chebyshev._function import ChebTucker, assemble
+from linalgkit.chebyshev._max_norm import warn_caller
 from linalgkit.chebyshev._moments import gaussian_degree, moments_parts, quadrature
 from linalgkit.chebyshev._particles import (
-    NO_COPIES,
-    Copies,
     System,
     check_points,
     checked_particles,
-    copied_gaussians,
     direct_sum,
+    merged,
     on_host,
     prepare,
     shells,
@@ -75,6 +70,10 @@ _ROUNDING = 1e-15
 # Truncations tried, the first as a share of the tolerance in the weighted norm. A peak at one
 # particle is much larger than its weighted norm.
 _TRUNCATIONS, _FIRST_CUT = 6, 0.5
+_TOO_LARGE = (
+    "the potential must be representable in its dtype, got values beyond the largest number of "
+    "{}. Divide the charges by a power of two first."
+)
 # Numbers in the factors of a block of particles on the route of the paper.
 _CP_NUMBERS = 2**23
 
@@ -109,10 +108,10 @@ def long_range_potential(
     method : {"moments", "cp"}, default "moments"
         "moments": the particles are read once for all quadrature terms. "cp": the route of [1]_,
         the reduction of a canonical sum of one Gaussian for each particle and quadrature term.
-    lattice : sequence of (n_k, a_k), shape (3, 2), optional
+    lattice : sequence of (n_k, a_k), or array (3, 2), optional
         The particles are one cell, of which copies lie at ``x_v + (j_1 a_1, j_2 a_2, j_3 a_3)`` for
-        ``0 <= j_k < n_k``. The sums over copies factorise, so that the cost of a particle of the
-        cell does not depend on their number.
+        ``0 <= j_k < n_k``. The sums over copies factorise: the cost of a particle of the cell and
+        of a Gaussian is that of ``n_1 + n_2 + n_3`` copies, of about 220 for each ``n_k`` at most.
 
     Returns
     -------
@@ -129,14 +128,15 @@ def long_range_potential(
     ValueError
         If shapes do not fit, an entry is NaN or infinite, the domain has not three variables,
         `alpha`, `tol`, a number of copies or a period is out of range, particles lie farther away
-        than 1e150 widths of the domain, or a Gaussian of width ``1/alpha`` needs more than 4096
-        coefficients on the domain.
+        than 1e150 widths of the domain, a Gaussian of width ``1/alpha`` needs more than 4096
+        coefficients on the domain, or the potential is beyond the largest number of its dtype.
 
     Warns
     -----
     AccuracyWarning
-        If the estimate exceeds ``tol`` times the largest modulus, or `tol` was below 4 eps and
-        raised to that.
+        If the estimate exceeds ``tol`` times the largest modulus, `tol` was below 4 eps and raised
+        to that, or charges cancel to rounding: the answer is the zero function then, its estimate
+        what the potential and its rounding errors may be.
 
     See Also
     --------
@@ -148,10 +148,12 @@ def long_range_potential(
     where the particle should not act on itself. The field is minus :meth:`ChebTucker.gradient`; its
     error is larger than that of the potential by about ``alpha`` times a small factor.
 
-    Check points are random points of the box, points about ``1/(2 alpha)`` from random particles
-    (moved to the box where they lie outside) and the corners; the same ones in every call. The
-    estimate is a sample, not a bound. Where charges cancel so that the potential is tiny beside its
-    terms, working tolerances are smaller and ranks larger; what rounding forbids is told.
+    Check points are random points of the box, points about ``1/(2 alpha)`` from random particles,
+    the 30 particles whose own potential is largest in the box and points ``0.3/alpha`` to
+    ``5/alpha`` from these (all moved to the box where they lie outside), and the corners; the same
+    ones in every call. The estimate is a sample, not a bound. Where charges cancel so that the
+    potential is tiny beside its terms, working tolerances are smaller and ranks larger; what
+    rounding forbids is told.
 
     With ranks r, "moments" costs ``2 N r^3`` operations and 248 N error functions for the check,
     "cp" ``2 N R r^3`` for R quadrature terms (about 20). Positions and charges are copied to the
@@ -211,6 +213,8 @@ def _checked_lattice(lattice: Any) -> tuple[Copies, ...]:
     if lattice is None:
         return (NO_COPIES,) * 3
     rule = "be three pairs (number of copies, period)"
+    if hasattr(lattice, "shape"):
+        lattice = _pairs_of(lattice, rule)
     if not isinstance(lattice, (list, tuple)) or any(
         not isinstance(pair, (list, tuple)) for pair in lattice
     ):
@@ -225,17 +229,26 @@ def _checked_lattice(lattice: Any) -> tuple[Copies, ...]:
     return tuple(found)
 
 
+def _pairs_of(lattice: Array, rule: str) -> list[list[float]]:
+    """Return the pairs of an array, whose numbers of copies may be floats of whole value."""
+    host = to_numpy(lattice)
+    if host.ndim != 2 or host.shape[1] != 2:
+        raise ValueError(message("lattice", rule, host))
+    if host.dtype.kind not in "iuf":
+        raise TypeError(message("lattice", "hold real numbers", host.dtype))
+    pairs = host.tolist()
+    return [[int(n) if n % 1 == 0 else n, a] for n, a in pairs]
+
+
 def _checked_tol(tol: float | None, is_single: bool, precision: float) -> float:
     """Return the tolerance, raised to 4 eps with a warning."""
     if tol is None:
         return DEFAULT_TOL[is_single]
     tol = check_float("tol", tol, 0.0, low_open=True)
     if tol < 4 * precision:
-        warnings.warn(
+        warn_caller(
             f"tol={tol:g} is below what the precision of the particles allows; "
-            f"{4 * precision:.2g} is taken (4 eps).",
-            AccuracyWarning,
-            stacklevel=3,
+            f"{4 * precision:.2g} is taken (4 eps)."
         )
     return max(tol, 4 * precision)
 
@@ -246,7 +259,8 @@ def _zero(box: tuple[Interval, ...], like: Array, dtype: DType, error: float = 0
     core = xp.zeros((1, 1, 1), dtype=dtype, device=device(like))
     factor = xp.ones((1, 1), dtype=dtype, device=device(like))
     parts = Parts(core, (factor,) * 3, box, xp)
-    return assemble(parts, dtype=dtype, error_estimate=error, scale=error)
+    status = "inaccurate" if error > 0 else "converged"
+    return assemble(parts, dtype=dtype, error_estimate=error, scale=error, status=status)
 
 
 # ----------------------------------------------------------------------------------- attempts
@@ -258,30 +272,50 @@ def _solve(system: System, method: str, tol: float, like: Array) -> ChebTucker:
     sums = direct_sum(system, x)
     reference, moduli = _complex(sums[:, :-1]), sums[:, -1]
     scale = float(_HOST.max(_HOST.abs(reference)))
-    if scale <= _ROUNDING * float(_HOST.max(moduli)):
-        return _zero(system.own_domain, like, system.dtype, ldexp_float(scale, system.exponent))
+    largest = float(_HOST.max(moduli))
+    if scale <= _ROUNDING * largest:
+        return _cancelled(system, method, tol, like, scale + _ROUNDING * largest)
     goal = tol * scale
 
     def error_of(parts: Parts) -> float:
         return float(_HOST.max(_HOST.abs(_values(parts, x) - reference)))
 
     parts, error = _attempts(system, method, goal, error_of)
+    largest = ldexp_float(scale, system.exponent)
+    if largest > float(system.xp.finfo(system.dtype).max):
+        raise ValueError(_TOO_LARGE.format(dtype_name(system.xp, system.dtype)))
     if error > goal:
-        warnings.warn(
+        warn_caller(
             f"the potential has an error of {error / scale:.2g} of its size where {tol:.2g} was "
             "asked for: charges cancel, or the precision of the particles is not enough. Take a "
-            "larger tol, or double precision.",
-            AccuracyWarning,
-            stacklevel=3,
+            "larger tol, or double precision."
         )
     return assemble(
         _placed(parts, system),
         dtype=system.dtype,
         error_estimate=ldexp_float(error, system.exponent),
-        scale=ldexp_float(scale, system.exponent),
+        scale=largest,
         n_evals=int(x.shape[0]),
         status="converged" if error <= goal else "inaccurate",
     )
+
+
+def _cancelled(system: System, method: str, tol: float, like: Array, error: float) -> ChebTucker:
+    """Return the potential of charges that cancel to rounding, if they do so at single places."""
+    x, q = merged(system.points, system.charges)
+    if x.shape[0] == 0:
+        return _zero(system.own_domain, like, system.dtype)
+    if x.shape[0] < system.points.shape[0]:
+        e = scale_exponent(max_abs(q, _HOST))
+        fewer = replace(system, points=x, charges=ldexp(q, -e, _HOST), exponent=system.exponent + e)
+        return _solve(fewer, method, tol, like)
+    error = ldexp_float(error, system.exponent)
+    warn_caller(
+        f"the charges cancel to rounding on the whole domain: the potential is zero but for an "
+        f"error of up to {error:.2g}, which may be all of it. Take a larger alpha, or particles "
+        "that do not cancel."
+    )
+    return _zero(system.own_domain, like, system.dtype, error)
 
 
 def _placed(parts: Parts, system: System) -> Parts:
@@ -291,7 +325,12 @@ def _placed(parts: Parts, system: System) -> Parts:
     core, *factors = (
         asarray(A, xp=xp, device=where, dtype=dtype) for A in (parts.core, *parts.factors)
     )
-    return Parts(ldexp(core, system.exponent, xp), tuple(factors), system.own_domain, xp)
+    with silent():
+        core = ldexp(core, system.exponent, xp)
+        finite = bool(xp.all(xp.isfinite(xp.astype(core, system.dtype, copy=False))))
+    if not finite:
+        raise ValueError(_TOO_LARGE.format(dtype_name(xp, system.dtype)))
+    return Parts(core, tuple(factors), system.own_domain, xp)
 
 
 def _attempts(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from linalgkit._core.array import (
@@ -100,31 +100,59 @@ def unit_box(d: int) -> tuple[Interval, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Rounded:
-    """Truncated parts, their values at the check points, and the largest error there."""
+    """Truncated parts and what is known of them.
+
+    Attributes
+    ----------
+    parts : Parts
+    values, reference : array (n,)
+        At the check points: theirs, and those before the truncation.
+    largest, seen : float
+        The largest error there, and at the data (0 where there are none).
+    before : float
+        What was off at the data before the truncation, 0 if that did not matter.
+    """
 
     parts: Parts
     values: Array
+    reference: Array
     largest: float
+    seen: float
+    before: float
 
 
-def rounded(fine: Parts, target: float, points: Array, *, keep_degrees: bool = False) -> Rounded:
+def rounded(
+    fine: Parts,
+    target: float,
+    points: Array,
+    *,
+    keep_degrees: bool = False,
+    at_data: Callable[[Parts], float] | None = None,
+) -> Rounded:
     """Return the shortest truncation tried that is within `target` at the points.
 
     The first cut is at a share of the target in the weighted norm; each further one is tighter by
     what the check asks for. The factors of `fine` must be orthonormal in the weighted norm.
+    `at_data` returns how far parts are from the data: no truncation may add more than `target`
+    to that.
     """
     xp = fine.xp
     P = placed(points, xp, fine.device)
     reference = scattered(fine, P, "extrapolate")
-    absolute = 0.25 * target
+    absolute, seen, before = 0.25 * target, 0.0, 0.0
     for _ in range(_ROUNDS):
         parts = _cut(fine, absolute, keep_degrees)
         values = scattered(parts, P, "extrapolate")
         largest = max_abs(values - reference, xp)
-        if largest <= target:
+        if largest <= target and at_data is not None:
+            seen = at_data(parts)
+            if seen > target and before == 0.0:
+                before = at_data(fine)
+        worst = max(largest, seen - before)
+        if worst <= target:
             break
-        absolute *= min(0.5, max(1e-3, 0.5 * target / largest))
-    return Rounded(parts, values, largest)
+        absolute *= min(0.5, max(1e-3, 0.5 * target / worst))
+    return Rounded(parts, values, reference, largest, seen, before)
 
 
 def _cut(fine: Parts, absolute: float, keep_degrees: bool) -> Parts:
@@ -146,14 +174,17 @@ def fine_parts(C: Array, absolute: float, xp: Namespace) -> tuple[Parts, float]:
 # ------------------------------------------------------------------------ what is not resolved
 
 
-def remainder(fine: Parts, floor: float) -> float:
+def remainder(fine: Parts, floor: float, places: Array | None = None) -> float:
     """Return an estimate of what coefficients beyond those that are there add up to.
 
     It goes on with the decay of the last quarter of the coefficients, as functions of the other
     variables, mode by mode. Coefficients below `floor` count as rounding errors. A mode with one
-    coefficient is taken as constant.
+    coefficient is taken as constant. The lines go through check points and `places`, where the
+    function is large.
     """
-    points = placed(check_points(fine.order)[-_LINES:, :], fine.xp, fine.device)
+    lines = check_points(fine.order)[-_LINES:, :]
+    lines = lines if places is None else _HOST.concat([lines, places[:_LINES, :]], axis=0)
+    points = placed(lines, fine.xp, fine.device)
     return sum(tail_sum(line_moduli(fine, k, points), floor) for k in range(fine.order))
 
 

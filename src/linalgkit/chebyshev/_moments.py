@@ -44,8 +44,9 @@ from linalgkit.chebyshev._basis import (
     to_unit,
     vandermonde,
 )
+from linalgkit.chebyshev._copies import Copies, copied_gaussians, least_gap
 from linalgkit.chebyshev._newton import erf_rule
-from linalgkit.chebyshev._particles import Copies, System, copied_gaussians, least_gap
+from linalgkit.chebyshev._particles import System
 from linalgkit.chebyshev._parts import Interval, Parts, unweighted
 
 _HOST = numpy_namespace()

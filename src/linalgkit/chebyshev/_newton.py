@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from scipy.optimize import minimize
@@ -22,7 +22,7 @@ from scipy.special import erf
 
 from linalgkit._core.array import Array, numpy_namespace
 from linalgkit._core.capabilities import capability
-from linalgkit._core.scaling import ldexp, scale_exponent
+from linalgkit._core.scaling import ldexp, scale_exponent, silent
 from linalgkit._core.validation import check_choice, check_float, check_int, message
 
 _HOST = numpy_namespace()
@@ -32,6 +32,14 @@ _LEAST_EPS = 1e-13
 _SLOPES = (0.5, 0.7, 0.9, 1.1, 1.35, 1.6, 2.0, 2.5, 3.0)
 _BISECTIONS = 12
 _MOST_TERMS = 4096
+# Least ratio of two distances and least distance for which no node overflows, and decades next to
+# either end of the distances where the search looks: between them the error is periodic in log r.
+_LEAST_RATIO, _LEAST_DISTANCE, _END_DECADES = 1e-290, 1e-300, 4
+# What rounding leaves of an error, in units of the strength of the substitution; more beyond a
+# strength, as there it takes more nodes, whose weights are less accurate.
+_ROUNDING, _STRONG, _MORE_ROUNDING = 1e-15, 25.0, 16e-15
+# Gaussians that are held at a time.
+_BLOCK = 2**18
 # Strength of the substitution of the erf rule, less log(alpha r_max).
 _STRENGTHS = (-1.2, -0.9, -0.6, -0.4, -0.2, 0.1)
 _USUAL_STRENGTH = -0.4
@@ -70,8 +78,8 @@ def newton_quadrature(
         If an argument is of the wrong kind.
     ValueError
         If `eps` lies outside its limits, the distances are not positive and in order, `alpha` is
-        missing, not positive or given where it has no meaning, or the distances span so many orders
-        that more than 4096 terms would be needed.
+        missing, not positive or given where it has no meaning, `r_min` is below 1e-300 or 1e-290
+        times `r_max` for "sinc", or more than 4096 terms would be needed.
 
     Notes
     -----
@@ -82,7 +90,12 @@ def newton_quadrature(
     ``t = alpha sinh(b u) / sinh(b)``, u in [0, 1], whose strength b is searched for too: its terms
     then grow like the logarithm of ``alpha r_max`` instead of its square root.
 
-    Storage: ``2 M`` numbers; ``4000 M`` during the search.
+    The search of the sinc rule looks at 60 distances a decade in the four decades next to either
+    end, as between them the error repeats itself; the check at 1000 a decade. Beyond these decades
+    its time grows like M times the number of decades, as does that of the erf rule.
+
+    Storage: ``2 M`` numbers; 6 MiB at work, and 8 KiB a decade of ``r_max / r_min`` (of
+    ``alpha r_max``).
 
     References
     ----------
@@ -186,7 +199,10 @@ def range_split(
 def _vector(name: str, x: Any) -> Array:
     """Return a finite float64 vector on the host."""
     try:
-        host = _HOST.asarray(x, dtype=_HOST.float64)
+        host = _HOST.asarray(x)
+        host = host.astype(
+            _HOST.float64, casting="same_kind" if host.dtype.kind == "c" else "unsafe"
+        )
     except (TypeError, ValueError):
         raise TypeError(message(name, "be a vector of real numbers", x)) from None
     if host.ndim != 1 or not bool(_HOST.isfinite(host).all()):
@@ -202,8 +218,9 @@ def _sinc(eps: float, r_min: float, r_max: float) -> tuple[Array, Array]:
     exponent = scale_exponent(r_max)
     unit = math.ldexp(r_max, -exponent)
     ratio = r_min / r_max
-    if ratio == 0:
-        raise ValueError(message("r_min", "be no less than r_max by 300 orders", r_min))
+    if r_min < _LEAST_DISTANCE or ratio < _LEAST_RATIO:
+        rule = f"be at least {_LEAST_DISTANCE:g} and {_LEAST_RATIO:g} r_max"
+        raise ValueError(message("r_min", rule, r_min))
     t, w = _sinc_rule(eps, ratio)
     return ldexp(t / unit, -exponent, _HOST), ldexp(w / unit, -exponent, _HOST)
 
@@ -211,7 +228,7 @@ def _sinc(eps: float, r_min: float, r_max: float) -> tuple[Array, Array]:
 @functools.lru_cache(maxsize=16)
 def _sinc_rule(eps: float, ratio: float) -> tuple[Array, Array]:
     """Return the shortest rule for 1/r on [ratio, 1] that the search finds."""
-    r = _HOST.geomspace(ratio, 1.0, 200 + round(60 * math.log10(1 / ratio)))
+    r = _searched(ratio)
     found = [_longest_step(s, eps, r) for s in _SLOPES]
     count, s, h = min((one for one in found if one is not None), default=(0, 0.0, 0.0))
     if count == 0:
@@ -229,6 +246,16 @@ def _sinc_rule(eps: float, ratio: float) -> tuple[Array, Array]:
     return rule
 
 
+def _searched(ratio: float) -> Array:
+    """Return the distances of the search: in every decade, but for those in the middle of many."""
+    decades = math.log10(1 / ratio)
+    if decades <= 2 * _END_DECADES:
+        return _HOST.geomspace(ratio, 1.0, 200 + round(60 * decades))
+    span = 10.0**_END_DECADES
+    ends = [_HOST.geomspace(ratio, ratio * span, 580), _HOST.geomspace(1 / span, 1.0, 580)]
+    return _HOST.concat(ends)
+
+
 def _last(eps: float, ratio: float, s: float) -> float:
     """Return u beyond which the Gaussians do not reach the smallest distance."""
     return math.asinh((1.0 + math.sqrt(math.log(1 / eps))) / (ratio * s))
@@ -244,15 +271,35 @@ def _sinc_terms(s: float, h: float, count: int) -> tuple[Array, Array]:
 
 def _relative_error(rule: tuple[Array, Array], r: Array) -> float:
     """Return the largest relative error of a rule for 1/r at distances."""
-    t, w = rule
-    return float(_HOST.max(_HOST.abs((_HOST.exp(-(_HOST.multiply.outer(r, t) ** 2)) @ w) * r - 1)))
+    return max(
+        float(_HOST.max(_HOST.abs(values @ rule[1] * part - 1)))
+        for values, part in _gaussians(rule[0], r)
+    )
+
+
+def _gaussians(t: Array, r: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield ``exp(-t^2 r^2)``, some distances at a time, and these distances."""
+    step = max(1, _BLOCK // t.shape[0])
+    for start in range(0, r.shape[0], step):
+        part = r[start : start + step]
+        with silent():
+            values = _HOST.multiply.outer(part, t)
+            _HOST.multiply(values, -values, out=values)
+            _HOST.exp(values, out=values)
+        yield values, part
 
 
 def _shortest(rule: tuple[Array, Array], eps: float, r: Array) -> tuple[Array, Array] | None:
     """Return the first terms of a rule that are enough, or None."""
     t, w = rule
-    sums = _HOST.cumsum(_HOST.exp(-(_HOST.multiply.outer(r, t) ** 2)) * w, axis=1)
-    enough = _HOST.nonzero(_HOST.max(_HOST.abs(sums * r[:, None] - 1), axis=0) <= eps)[0]
+    worst = _HOST.zeros(t.shape[0])
+    for values, part in _gaussians(t, r):
+        values *= w
+        _HOST.cumsum(values, axis=1, out=values)
+        values *= part[:, None]
+        values -= 1
+        worst = _HOST.maximum(worst, _HOST.max(_HOST.abs(values), axis=0))
+    enough = _HOST.nonzero(worst <= eps)[0]
     return (t[: enough[0] + 1], w[: enough[0] + 1]) if enough.shape[0] else None
 
 
@@ -293,7 +340,8 @@ def _fewer_terms(count: int, s: float, h: float, eps: float, r: Array) -> tuple[
 
 def _log_error(x: Array, count: int, r: Array) -> float:
     """Return the logarithm of the error for the logarithms of slope and step."""
-    return math.log(_relative_error(_sinc_terms(math.exp(x[0]), math.exp(x[1]), count), r))
+    error = _relative_error(_sinc_terms(math.exp(x[0]), math.exp(x[1]), count), r)
+    return math.log(max(error, 1e-300))
 
 
 # -------------------------------------------------------------------------------- the erf rule
@@ -305,7 +353,7 @@ def _erf_rule(eps: float, span: float) -> tuple[Array, Array]:
     strengths = {max(math.log(span) + b, 0.0) if span > 1 else 0.0 for b in _STRENGTHS}
     distances = _distances(0.0, span)
     kernel = _erf_kernel(distances, 1.0)
-    target = eps * 2 / _ROOT_PI
+    target = max(eps, _rounding(min(strengths))) * 2 / _ROOT_PI
 
     def good(rule: tuple[Array, Array]) -> bool:
         return _absolute_error(rule, distances, kernel) <= target
@@ -317,7 +365,8 @@ def _erf_rule(eps: float, span: float) -> tuple[Array, Array]:
 def erf_rule(eps: float, r_low: float, r_high: float, alpha: float) -> tuple[Array, Array, float]:
     """Return a rule for ``erf(alpha r)/r`` between two distances, and the value at the lower one.
 
-    The error is relative to that value. Gaussians too narrow to reach `r_low` are left out.
+    The error is relative to that value, and no smaller than rounding allows. Gaussians too narrow
+    to reach `r_low` are left out.
     """
     peak = float(_erf_kernel(_HOST.asarray([r_low]), alpha)[0])
     reach = (1.0 + math.sqrt(math.log(1 / eps))) / r_low if r_low > 0 else math.inf
@@ -326,12 +375,18 @@ def erf_rule(eps: float, r_low: float, r_high: float, alpha: float) -> tuple[Arr
     strength = max(math.log(span) + _USUAL_STRENGTH, 0.0) if span > 1 else 0.0
     distances = _distances(r_low, r_high, 1 / alpha)
     kernel = _erf_kernel(distances, alpha)
+    target = max(eps, _rounding(strength)) * peak
 
     def good(rule: tuple[Array, Array]) -> bool:
-        return _absolute_error(rule, distances, kernel) <= eps * peak
+        return _absolute_error(rule, distances, kernel) <= target
 
     t, w = _fewest_nodes(functools.partial(_gauss, cut, strength), good)
     return t, w, peak
+
+
+def _rounding(strength: float) -> float:
+    """Return the error that rounding leaves of a rule, relative to the value at 0."""
+    return strength * (_ROUNDING if strength < _STRONG else _MORE_ROUNDING)
 
 
 def _gauss(cut: float, strength: float, n: int) -> tuple[Array, Array]:
@@ -386,5 +441,5 @@ def _erf_kernel(r: Array, alpha: float) -> Array:
 def _absolute_error(rule: tuple[Array, Array], r: Array, kernel: Array) -> float:
     """Return the largest error of a rule at distances."""
     t, w = rule
-    values = _HOST.exp(-(_HOST.multiply.outer(r, t) ** 2)) @ w
-    return float(_HOST.max(_HOST.abs(values - kernel)))
+    sums = _HOST.concat([values @ w for values, _ in _gaussians(t, r)])
+    return float(_HOST.max(_HOST.abs(sums - kernel)))

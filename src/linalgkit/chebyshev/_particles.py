@@ -32,25 +32,31 @@ from linalgkit._core.array import (
     working_dtype,
 )
 from linalgkit._core.random import as_generator
-from linalgkit._core.scaling import ldexp, max_abs, scale_exponent, silent
+from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, scale_exponent, silent
 from linalgkit._core.validation import check_finite_block, message
+from linalgkit.chebyshev._copies import (
+    MOST_TERMS,
+    Copies,
+    copied_gaussians,
+    least_gap,
+    nearest_copy,
+)
 from linalgkit.chebyshev._newton import erf_rule
 from linalgkit.chebyshev._parts import Interval
 
 _HOST = numpy_namespace()
 _SEED = 250301696
-# Check points anywhere, and near sources.
-_ANYWHERE, _NEAR = 120, 120
+# Check points anywhere, near random sources, and at and around those of the highest peaks.
+_ANYWHERE, _NEAR, _PEAKS = 120, 60, 30
+# Distances around a peak, in units of 1/alpha.
+_RING = 0.3, 5.0
 # Pairs that a direct sum holds at a time.
 _PAIRS = 2**17
 # Rounding is all that the rule behind the sums over lattices leaves.
 _RULE_EPS = 1e-14
 
-Copies = tuple[int, float]
 # Distances from the box in a shell differ by this factor.
 _SHELL_RATIO = 4.0
-#: One cell only.
-NO_COPIES: Copies = (1, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,13 +155,15 @@ def gaps_outside(points: Array, box: tuple[Interval, ...]) -> Array:
     return _HOST.maximum(_HOST.maximum(low - points, points - high), 0.0)
 
 
-def least_gap(extent: Interval, box: Interval, copies: Copies) -> float:
-    """Return the least distance between an interval's copies and another interval."""
-    count, period = copies
-    shifts = period * _HOST.arange(count)
-    low, high = extent[0] + shifts, extent[1] + shifts
-    gap = _HOST.maximum(_HOST.maximum(box[0] - high, low - box[1]), 0.0)
-    return float(_HOST.min(gap))
+def merged(points: Array, charges: Array) -> tuple[Array, Array]:
+    """Return the places that have a charge, each once, and their charges, summed exactly."""
+    places, number = _HOST.unique(points, axis=0, return_inverse=True)
+    order = _HOST.argsort(number.reshape(-1), stable=True)
+    starts = _HOST.searchsorted(number.reshape(-1)[order], _HOST.arange(1, places.shape[0]))
+    groups = _HOST.split(charges[order, :], starts)
+    sums = _HOST.asarray([[math.fsum(column) for column in group.T] for group in groups])
+    charged = _HOST.any(sums != 0, axis=1)
+    return places[charged, :], sums[charged, :]
 
 
 def checked_particles(points: Array, charges: Array) -> tuple[Array, Array, Array, DType]:
@@ -207,12 +215,12 @@ def prepare(
     charge_exponent = scale_exponent(max_abs(q, _HOST))
     with silent():
         x = ldexp(_HOST.asarray(points, dtype=_HOST.float64), -e, _HOST) - middle
-        periods = tuple((n, math.ldexp(period, -e)) for n, period in lattice)
+        periods = tuple((n, ldexp_float(period, -e)) for n, period in lattice)
     return System(
         points=x,
         charges=ldexp(q, -charge_exponent, _HOST),
         domain=tuple((float(a), float(b)) for a, b in ends),
-        alpha=math.ldexp(alpha, e),
+        alpha=ldexp_float(alpha, e),
         lattice=periods,
         exponent=charge_exponent - e,
         length_exponent=e,
@@ -240,8 +248,44 @@ def check_points(system: System) -> Array:
     jitter = rng.standard_normal((_NEAR, 3)) * min(0.5 / system.alpha, 1.0)
     near = system.points[chosen, :] + _shifts(system, rng) + jitter
     corners = _HOST.asarray(_HOST.meshgrid(*system.domain, indexing="ij")).reshape(3, 8).T
-    points = _HOST.concat([anywhere, near, corners], axis=0)
+    points = _HOST.concat([anywhere, near, _peaks(system, rng), corners], axis=0)
     return _HOST.clip(points, low, high)
+
+
+def _peaks(system: System, rng: Any) -> Array:
+    """Return the places of the highest peaks in the box, and places around them.
+
+    The places around are shared out by the squares of the heights.
+    """
+    heights, y = peak_heights(system)
+    count = min(_PEAKS, heights.shape[0])
+    highest = _HOST.argsort(-heights, stable=True)[:count]
+    shares = _HOST.cumsum(heights[highest] ** 2)
+    wanted = (_HOST.arange(_PEAKS) + 0.5) / _PEAKS * shares[-1]
+    chosen = highest[_HOST.clip(_HOST.searchsorted(shares, wanted), 0, count - 1)]
+    radii = _RING[0] * (_RING[1] / _RING[0]) ** rng.random(_PEAKS)
+    directions = rng.standard_normal((_PEAKS, 3))
+    directions /= _HOST.linalg.norm(directions, axis=1)[:, None]
+    ring = y[chosen, :] + directions * (radii * min(1 / system.alpha, 1.0))[:, None]
+    return _HOST.concat([y[highest, :], ring], axis=0)
+
+
+def peak_heights(system: System) -> tuple[Array, Array]:
+    """Return the largest modulus of each particle's own potential in the box, and its nearest copy.
+
+    Of a lattice only the copy nearest to the centre of the box counts.
+    """
+    middle = [0.5 * (a + b) for a, b in system.domain]
+    y = _HOST.stack(
+        [
+            system.points[:, k] + nearest_copy(middle[k] - system.points[:, k], copies) * copies[1]
+            for k, copies in enumerate(system.lattice)
+        ],
+        axis=1,
+    )
+    gap = _HOST.linalg.norm(gaps_outside(y, system.domain), axis=1)
+    moduli = _HOST.linalg.norm(system.charges, axis=1)
+    return moduli * kernel_at(gap, system.alpha), y
 
 
 def _shifts(system: System, rng: Any) -> Array:
@@ -264,9 +308,11 @@ def _sums(system: System, x: Array) -> Array:
     n_copies = math.prod(n for n, _ in system.lattice)
     if n_copies == 1:
         return _sum_of_pairs(system, x, system.points, system.charges)
+    exponentials = 0.5 * sum(min(n, MOST_TERMS) for n, _ in system.lattice)
+    if n_copies <= exponentials:
+        return _sum_over_copies(system, x)
     rule = erf_rule(_RULE_EPS, system.nearest, system.reach, system.alpha)
-    exponentials = 0.5 * rule[0].shape[0] * sum(n for n, _ in system.lattice)
-    if exponentials >= n_copies:
+    if n_copies <= exponentials * rule[0].shape[0]:
         return _sum_over_copies(system, x)
     return _sum_by_modes(system, x, rule[0], rule[1])
 
@@ -288,6 +334,11 @@ def _kernel(x: Array, y: Array, alpha: float) -> Array:
         for k in (1, 2):
             r += (x[:, None, k] - y[None, :, k]) ** 2
     _HOST.sqrt(r, out=r)
+    return kernel_at(r, alpha)
+
+
+def kernel_at(r: Array, alpha: float) -> Array:
+    """Return ``erf(alpha r)/r`` at distances, which are overwritten."""
     values = _HOST.multiply(r, alpha)
     erf(values, out=values)
     zero = r == 0
@@ -326,14 +377,4 @@ def _sum_by_modes(system: System, x: Array, t: Array, w: Array) -> Array:
             for k, copies in enumerate(system.lattice):
                 product = product * copied_gaussians(tk, x[:, None, k] - y[None, :, k], copies)
             total += product @ q
-    return total
-
-
-def copied_gaussians(t: float | Array, differences: Array, copies: Copies) -> Array:
-    """Return ``sum_j exp(-t^2 (d - j a)^2)`` over the copies."""
-    count, period = copies
-    total = 0.0
-    with silent():
-        for j in range(count):
-            total = total + _HOST.exp(-((t * (differences - j * period)) ** 2))
     return total

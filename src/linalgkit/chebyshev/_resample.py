@@ -8,8 +8,10 @@ points (the polynomial through them), or by a callable::
     C = mode.coefficients(65)                   # (65, R)
     m = resolved_length(mode, amplitudes, level)
 
-Each column is divided by ``2**exponent``, so that its largest entry is of order one: neither the
-unit of a column nor its size spoils what is made of it, and nothing is rounded by that.
+Degrees are read off the coefficients at as many nodes as resolve what the data hold: no peak is
+missed because it lies between a few nodes. Each column is divided by ``2**exponent``, so that its
+largest entry is of order one: neither the unit of a column nor its size spoils what is made of it,
+and nothing is rounded by that.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from linalgkit._core.array import (
     Namespace,
     asarray,
     device,
+    eps,
     is_complex,
+    is_complex_dtype,
     is_in_place,
     numpy_namespace,
     real_dtype,
@@ -46,11 +50,23 @@ _MATRIX_POINTS = 1024
 # Columns of a random sketch that stands for more of them in the choice of a degree.
 _SKETCH = 64
 _SEED = 16963015
+#: Nodes at which functions are asked first, for their shape and dtype.
 FEWEST_NODES = 17
 # Nodes, and numbers of all columns at them, where the search for a degree without a grid ends.
 _MOST_NODES, _MOST_NUMBERS = 2**14 + 1, 2**26
-# Where twice as many nodes leave more than this share of the tail, its decay is algebraic.
-_ALGEBRAIC = 1 / 32
+# Positions at which functions are sampled before anything is believed of them, at most and at
+# least, and numbers of all columns at them.
+_SAMPLE, _LEAST_SAMPLE, _SAMPLE_NUMBERS = 2**12, 2**8, 2**25
+# Where the first sample lies between two of its steps: no zeros of usual functions.
+_OFFSET = 0.381966
+# A column larger than a sample told by this power of two is measured again.
+_GROWTH = 4
+# Coefficients up to this many units of roundoff of the largest that do not decay are rounding.
+_NOISE = 1e3
+# Numbers of nodes are one more than a multiple of this.
+_STEP = 16
+# How many times the coefficients that only follow kinks may be left away with them.
+_KINKS = 2.0
 
 Evaluate = Callable[[Array], Array]
 
@@ -74,6 +90,8 @@ class Mode:
         Powers of two that the columns are divided by, on the host; 0 for a column of zeros.
     sizes : array (R,)
         Root mean squares of the divided columns over the given positions, on the host.
+    tops, places : array (R,)
+        Their largest moduli, and the positions in [-1, 1] of those, on the host.
     """
 
     def __init__(self, shape: tuple[int, int], place: Place) -> None:
@@ -81,18 +99,25 @@ class Mode:
         self.n_values = math.prod(shape)
         self.xp, self.device, self.dtype = place
         self.exponents = _HOST.zeros(shape[1], dtype=_HOST.int64)
-        self.sizes = _HOST.zeros(shape[1])
+        self.sizes, self.tops, self.places = (_HOST.zeros(shape[1]) for _ in range(3))
 
-    def measure(self, blocks: Iterable[Array]) -> None:
-        """Set exponents and sizes from blocks of columns."""
+    def measure(self, blocks: Iterable[Array], t: Array) -> None:
+        """Set exponents, sizes, tops and places from blocks of columns at positions `t`."""
         start = 0
         for block in blocks:
-            stop = start + int(block.shape[1])
-            self.exponents[start:stop] = _column_exponents(block, self.xp)
-            moduli = self.xp.abs(self.divided(block, start))
-            means = self.xp.mean(moduli * moduli, axis=0)
-            self.sizes[start:stop] = _HOST.sqrt(_HOST.astype(to_numpy(means), _HOST.float64))
-            start = stop
+            span = slice(start, start + int(block.shape[1]))
+            self.exponents[span] = _column_exponents(block, self.xp)
+            self.sizes[span], self.tops[span], where = self._moments(block, start)
+            self.places[span] = t[where]
+            start = span.stop
+
+    def _moments(self, block: Array, start: int) -> tuple[Array, Array, Array]:
+        """Return root mean squares, largest moduli and their rows of divided columns (host)."""
+        xp = self.xp
+        moduli = xp.abs(self.divided(block, start))
+        means = _HOST.astype(to_numpy(xp.mean(moduli * moduli, axis=0)), _HOST.float64)
+        tops = _HOST.astype(to_numpy(xp.max(moduli, axis=0)), _HOST.float64)
+        return _HOST.sqrt(means), tops, to_numpy(xp.argmax(moduli, axis=0))
 
     def divided(self, block: Array, start: int) -> Array:
         """Return columns from `start` on divided by their powers of two."""
@@ -134,7 +159,7 @@ class GridMode(Mode):
         super().__init__((int(U.shape[0]), int(U.shape[1])), place)
         self.U, self.t = U, t
         self._operator: tuple[Array, Array] = (None, None)
-        self.measure(self._block(*span) for span in self.chunks(int(t.shape[0])))
+        self.measure((self._block(*span) for span in self.chunks(int(t.shape[0]))), t)
 
     def _block(self, start: int, stop: int) -> Array:
         """Return some columns in the working dtype."""
@@ -164,18 +189,13 @@ class GridMode(Mode):
 
     def envelope(self, amplitudes: Array) -> Callable[[int], Array]:
         """Return the same as the base, from a random sketch of the columns where it pays."""
-        q = min(self.n_columns, _SKETCH)
-        sketch = _HOST.zeros((self.n_rows, q), dtype=_HOST.complex128)
+        kind = _HOST.complex128 if is_complex_dtype(self.xp, self.dtype) else _HOST.float64
+        sketch = _HOST.zeros((self.n_rows, min(self.n_columns, _SKETCH)), dtype=kind)
         for start, stop in self.chunks(int(self.t.shape[0])):
             block = self.divided(self._block(start, stop), start)
             mix = _mixing(self.n_columns, start, stop) * amplitudes[start:stop, None]
             sketch += to_numpy(block @ on_device(mix, block, self.xp))
-        through = CubicSpline(self.t, sketch)
-
-        def rows(m: int) -> Array:
-            return _row_norms(to_coefficients(through(nodes(m)), 0, _HOST), _HOST)
-
-        return rows
+        return lambda m: spline_envelope(self.t, sketch, m)
 
 
 class NodeMode(Mode):
@@ -184,7 +204,7 @@ class NodeMode(Mode):
     def __init__(self, U: Array, place: Place) -> None:
         super().__init__((int(U.shape[0]), int(U.shape[1])), place)
         self.U, self.n = U, int(U.shape[0])
-        self.measure(self._block(*span) for span in self.chunks(self.n))
+        self.measure((self._block(*span) for span in self.chunks(self.n)), nodes(self.n))
 
     def _block(self, start: int, stop: int) -> Array:
         """Return some columns in the working dtype."""
@@ -206,13 +226,50 @@ class NodeMode(Mode):
         return _filled(blocks, (m, self.n_columns), self)
 
 
-class CallableMode(Mode):
-    """A function of positions (n,) of [-1, 1] that returns the values (n, R) of all columns."""
+class Outgrown(Exception):
+    """Columns of a function are larger than its sample told: powers of two must be chosen anew."""
 
-    def __init__(self, U: Evaluate, first: Array, place: Place) -> None:
-        super().__init__((int(first.shape[0]), int(first.shape[1])), place)
-        self.U = U
-        self.measure([self.xp.astype(first, self.dtype, copy=False)])
+
+class CallableMode(Mode):
+    """A function of positions (n,) of [-1, 1] that returns the values (n, R) of all columns.
+
+    It is sampled at thousands of positions first. Where a column is larger later on, the measures
+    are set anew and :class:`Outgrown` is raised.
+    """
+
+    def __init__(self, U: Evaluate, n_columns: int, unit: float, place: Place) -> None:
+        super().__init__((FEWEST_NODES, n_columns), place)
+        self.U, self.unit = U, max(unit, eps(place.xp, place.dtype))
+        self.n_sampled = 1 << (max(_SAMPLE_NUMBERS // n_columns, 1)).bit_length() - 1
+        self.n_sampled = min(max(self.n_sampled, _LEAST_SAMPLE), _SAMPLE)
+        t = 2.0 * (_HOST.arange(self.n_sampled) + _OFFSET) / self.n_sampled - 1.0
+        for block in self._position_blocks(_HOST.concat([nodes(FEWEST_NODES), t])):
+            self._absorb(self._raw(block), block)
+
+    def _raw(self, t: Array) -> Array:
+        """Return the values of the function in the working dtype."""
+        V = self.xp.astype(self.U(t), self.dtype, copy=False)
+        self.n_values += math.prod(V.shape)
+        return V
+
+    def _position_blocks(self, t: Array) -> Iterator[Array]:
+        """Yield positions, so many that the values of all columns are a small array."""
+        step = max(16, _CHUNK // self.n_columns)
+        for start in range(0, int(t.shape[0]), step):
+            yield t[start : start + step]
+
+    def _absorb(self, V: Array, t: Array) -> None:
+        """Let larger exponents, sizes and tops replace those known."""
+        before = self.exponents, self.sizes, self.tops, self.places
+        own = _column_exponents(V, self.xp)
+        known = before[2] > 0
+        self.exponents = _HOST.where(known, _HOST.maximum(before[0], own), own)
+        power = _HOST.clip(_HOST.where(known, before[0] - self.exponents, 0), -2000, 0)
+        sizes, tops, where = self._moments(V, 0)
+        old = _HOST.ldexp(before[2], power)
+        self.sizes = _HOST.maximum(_HOST.ldexp(before[1], power), sizes)
+        self.tops = _HOST.maximum(old, tops)
+        self.places = _HOST.where(tops > old, t[where], before[3])
 
     def chunks(self, rows: int) -> Iterator[tuple[int, int]]:
         """Yield the range of all columns: a call returns them together."""
@@ -220,9 +277,33 @@ class CallableMode(Mode):
 
     def values(self, t: Array, start: int, stop: int) -> Array:
         """Return the values of the function."""
-        V = self.xp.astype(self.U(t), self.dtype, copy=False)
-        self.n_values += math.prod(V.shape)
+        V = self._raw(t)
+        zero = self.tops == 0
+        grown = _column_exponents(V, self.xp) - self.exponents > _GROWTH
+        if bool(_HOST.any(grown & ~zero)) or (bool(zero.any()) and self._is_alive(V, zero)):
+            self._absorb(V, t)
+            raise Outgrown
         return self.divided(V, start)
+
+    def _is_alive(self, V: Array, zero: Array) -> bool:
+        """Tell whether columns that were zero are so no longer."""
+        largest = to_numpy(self.xp.max(self.xp.abs(V), axis=0))
+        return bool(_HOST.any(largest[zero] > 0))
+
+    def envelope(self, amplitudes: Array) -> Callable[[int], Array]:
+        """Return the same as the base, from a random sketch of the columns."""
+        mix = _mixing(self.n_columns, 0, self.n_columns) * amplitudes[:, None]
+
+        def rows(m: int) -> Array:
+            sketch = [self._mixed(t, mix) for t in self._position_blocks(nodes(m))]
+            return _row_norms(to_coefficients(_HOST.concat(sketch), 0, _HOST), _HOST)
+
+        return rows
+
+    def _mixed(self, t: Array, mix: Array) -> Array:
+        """Return the values at positions times a matrix, on the host."""
+        V = self.values(t, 0, self.n_columns)
+        return to_numpy(V @ on_device(mix, V, self.xp))
 
 
 # ------------------------------------------------------------------------------- the degree
@@ -231,32 +312,75 @@ class CallableMode(Mode):
 def resolved_length(mode: Mode, amplitudes: Array, level: float) -> int:
     """Return how many nodes a mode takes, for a sum of coefficients beyond them of `level`.
 
-    The number is doubled. On a grid of n points it ends at about 2 n, and earlier where more nodes
-    would only follow the kinks of the spline.
+    On a grid of n points it is 2 n at most, and less where more nodes would only follow the kinks
+    of the spline; of functions the number of nodes looked at is doubled until they are resolved.
     """
     if isinstance(mode, NodeMode):
         return mode.n
-    n = int(mode.t.shape[0]) if isinstance(mode, GridMode) else 0
+    envelope = mode.envelope(amplitudes)
+    if isinstance(mode, GridMode):
+        return spline_length(envelope, level, int(mode.t.shape[0]))
     most = min(_MOST_NODES, _MOST_NUMBERS // mode.n_columns)
-    return doubled_length(mode.envelope(amplitudes), level, n, most)
+    first, unit = FEWEST_NODES, eps(mode.xp, mode.dtype)
+    if isinstance(mode, CallableMode):
+        first, unit = mode.n_sampled + 1, mode.unit
+    return chopped_length(envelope, level, first, most, unit)
 
 
-def doubled_length(
-    envelope: Callable[[int], Array], level: float, n_grid: int, most: int = _MOST_NODES
-) -> int:
-    """Return the number of nodes for which the tail of an envelope is small enough.
+def spline_length(envelope: Callable[[int], Array], level: float, n: int) -> int:
+    """Return the number of nodes for a spline through `n` equidistant points or so.
 
-    `n_grid` is the number of points of the grid under a spline, 0 where there is none; `most` ends
-    the search then.
+    Its coefficients beyond ``n pi / 2``, the frequency of the grid, come from its kinks alone, and
+    tell how far from the data's function it may be. More nodes than leave that much do no good.
     """
-    most = 2 * n_grid + 1 if n_grid else most
-    m, tail = FEWEST_NODES, math.inf
+    e = envelope(2 * n + 1)
+    kinks = float(e[int(0.5 * math.pi * n) :].sum())
+    floor = 2.0 * eps(_HOST, _HOST.float64) * float(e.max())
+    return _chopped(e, max(level, 2.0 * _KINKS * kinks), 0.0, floor)
+
+
+def chopped_length(
+    envelope: Callable[[int], Array], level: float, first: int, most: int, unit: float
+) -> int:
+    """Return the number of nodes beyond which the coefficients of an envelope are small enough.
+
+    `first` nodes are looked at, then twice as many and so on up to `most`. `unit` is the roundoff
+    that the values carry: coefficients near it which do not decay are rounding errors.
+    """
+    m = first
     while True:
-        before, tail = tail, tail_sum(envelope(m)[:, None], 0.0)
-        follows_kinks = n_grid and 2 * m > n_grid and tail > _ALGEBRAIC * before
-        if tail <= level or follows_kinks or 2 * m - 1 > max(most, FEWEST_NODES):
-            return m
+        e = envelope(m)
+        floor = _rounding_floor(e, unit)
+        rest = tail_sum(e[:, None], floor)
+        if 2.0 * rest <= level or 2 * m - 1 > most:
+            return _chopped(e, level, rest, floor)
         m = 2 * m - 1
+
+
+def _chopped(e: Array, level: float, rest: float, floor: float) -> int:
+    """Return the fewest nodes that leave half a level, with `rest` beyond the coefficients `e`."""
+    m = int(e.shape[0])
+    sums = _HOST.cumsum(_HOST.where(e > floor, e, 0.0)[::-1])[::-1] + rest
+    fewest = m if sums[-1] > 0.5 * level else int(_HOST.argmax(sums <= 0.5 * level))
+    return min(-(-max(fewest, 2) // _STEP) * _STEP + 1, m)
+
+
+def _rounding_floor(e: Array, unit: float) -> float:
+    """Return below which coefficients are rounding errors."""
+    m, largest = int(e.shape[0]), float(e.max())
+    last, before = float(e[3 * m // 4 :].max()), float(e[m // 2 : 3 * m // 4].max())
+    is_flat = before <= 4.0 * last <= 4.0 * _NOISE * unit * largest
+    return max(2.0 * unit * largest, 2.0 * last if is_flat else 0.0)
+
+
+def spline_envelope(t: Array, columns: Array, m: int) -> Array:
+    """Return the 2-norms (m,) of the rows of coefficients of splines through host columns."""
+    step = max(1, _CHUNK // m)
+    squares = _HOST.zeros(m)
+    for start in range(0, int(columns.shape[1]), step):
+        through = CubicSpline(t, columns[:, start : start + step])
+        squares += _row_norms(to_coefficients(through(nodes(m)), 0, _HOST), _HOST) ** 2
+    return _HOST.sqrt(squares)
 
 
 def spline_matrix(x: Array, t: Array) -> Array:

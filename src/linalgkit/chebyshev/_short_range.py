@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,13 +27,17 @@ from linalgkit._core.array import (
     working_dtype,
 )
 from linalgkit._core.capabilities import capability
-from linalgkit._core.scaling import ldexp, max_abs, scale_exponent, silent
+from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, scale_exponent, silent
 from linalgkit._core.validation import check_finite_block, check_float, message
 from linalgkit.chebyshev._particles import checked_particles
 
 _HOST = numpy_namespace()
 # Pairs of a point and a particle that are held at a time.
 _PAIRS = 2**19
+# Limits of coordinates in units of the cutoff, of distances to be found in units of the largest
+# coordinate, and of distances whose squares are safe.
+_LARGEST = float(_HOST.finfo(_HOST.float64).max)
+_FARTHEST, _EVERYTHING, _TINY = 1e150, 4.0, 1e-140
 
 
 @capability("chebyshev.short_range_potential")
@@ -69,7 +72,8 @@ def short_range_potential(
     TypeError
         If an argument is of the wrong kind, or arrays are of two libraries.
     ValueError
-        If shapes do not fit, an entry is NaN or infinite, or `alpha` or `cutoff` is not positive.
+        If shapes do not fit, an entry is NaN or infinite, `alpha` or `cutoff` is not positive,
+        coordinates are beyond 1e150 cutoffs, or a value is beyond the largest number of the dtype.
 
     See Also
     --------
@@ -105,12 +109,27 @@ def short_range_potential(
     targets, shape = _checked_targets(x, like)
     alpha = check_float("alpha", alpha, 0.0, low_open=True)
     if cutoff is None:
-        cutoff = float(erfcinv(0.5 * eps(xp, dtype))) / alpha
+        with silent():
+            cutoff = min(float(erfcinv(0.5 * eps(xp, dtype)) / alpha), _LARGEST)
     cutoff = check_float("cutoff", cutoff, 0.0, low_open=True)
     values = _HOST.zeros(targets.shape[0], dtype=q.dtype)
     if positions.shape[0] and targets.shape[0]:
         values = _near_sums(positions, q, targets, alpha, cutoff)
+    _refuse_overflow(values, float(xp.finfo(dtype).max), dtype_name(xp, dtype))
     return asarray(_HOST.reshape(values, shape), xp=xp, device=where, dtype=dtype)
+
+
+def _refuse_overflow(values: Array, largest: float, dtype: str) -> None:
+    """Refuse values that the dtype of the answer does not hold."""
+    with silent():
+        fits = _HOST.maximum(_HOST.abs(values.real), _HOST.abs(values.imag)) <= largest
+    if not bool(_HOST.all(fits)):
+        place = int(_HOST.argmin(fits))
+        raise ValueError(
+            f"the potential must be representable in its dtype, got one beyond the largest number "
+            f"of {dtype} at point {place} of x (counted from 0). Divide the charges by a power of "
+            "two, or leave that point out."
+        )
 
 
 def _checked_targets(x: Any, like: Array) -> tuple[Array, tuple[int, ...]]:
@@ -131,24 +150,48 @@ def _checked_targets(x: Any, like: Array) -> tuple[Array, tuple[int, ...]]:
 
 
 def _near_sums(points: Array, q: Array, x: Array, alpha: float, cutoff: float) -> Array:
-    """Return the sums over near particles, in units in which `alpha` is of order one."""
-    e = scale_exponent(alpha)
+    """Return the sums over near particles.
+
+    Lengths are worked on in the power of two next to the cutoff, or to the largest coordinate where
+    this is smaller: there the squares of distances are safe, but for those of tiny ones.
+    """
+    e = -scale_exponent(min(cutoff, max(max_abs(points, _HOST), max_abs(x, _HOST))))
     unit = scale_exponent(max_abs(q, _HOST))
     with silent():
-        points, x = ldexp(points, e, _HOST), ldexp(x, e, _HOST)
-        alpha, cutoff = math.ldexp(alpha, -e), min(math.ldexp(cutoff, e), 1e150)
+        near_points, near_x = ldexp(points, e, _HOST), ldexp(x, e, _HOST)
+        far = max(float(_HOST.max(_HOST.abs(near_points))), float(_HOST.max(_HOST.abs(near_x))))
+    if not far < _FARTHEST:
+        rule = f"lie, as x, within {_FARTHEST:g} cutoffs of the origin"
+        raise ValueError(message("points", rule, far))
+    radius = min(ldexp_float(cutoff, e), _EVERYTHING * max(far, 1.0))
     q = ldexp(q, -unit, _HOST)
-    tree = cKDTree(points)
+    tree = cKDTree(near_points)
     values = _HOST.zeros(x.shape[0], dtype=q.dtype)
-    for start, stop in _portions(tree, x, cutoff):
-        pairs = cKDTree(x[start:stop, :]).sparse_distance_matrix(
-            tree, cutoff, output_type="ndarray"
+    for start, stop in _portions(tree, near_x, radius):
+        pairs = cKDTree(near_x[start:stop, :]).sparse_distance_matrix(
+            tree, radius, output_type="ndarray"
         )
         target, source, r = pairs["i"], pairs["j"], pairs["v"]
-        r = _HOST.where(r > 0, r, _HOST.inf)
-        terms = q[source] * (erfc(alpha * r) / r)
-        values[start:stop] = _added(target, terms, stop - start)
-    return ldexp(values, unit + e, _HOST)
+        with silent():
+            kernel = _kernel(r, x[start + target, :], points[source, :], alpha, e)
+            values[start:stop] = _added(target, q[source] * kernel, stop - start)
+    with silent():
+        return ldexp(values, unit + e, _HOST)
+
+
+def _kernel(r: Array, x: Array, y: Array, alpha: float, e: int) -> Array:
+    """Return ``erfc(alpha r)/r`` in units of ``2**-e``; 0 at distance 0."""
+    scaled_alpha = ldexp_float(alpha, -e)
+    safe = _HOST.where(r > 0, r, 1.0)
+    values = erfc(scaled_alpha * safe) / safe
+    tiny = r < _TINY
+    if bool(tiny.any()):  # their squares are none: from the coordinates themselves
+        own = _HOST.abs(x[tiny, :] - y[tiny, :])
+        own = _HOST.hypot(_HOST.hypot(own[:, 0], own[:, 1]), own[:, 2])
+        safe = _HOST.where(own > 0, own, 1.0)
+        near = erfc(alpha * safe) * ldexp(1 / safe, -e, _HOST)
+        values[tiny] = _HOST.where(own > 0, near, 0.0)
+    return values
 
 
 def _portions(tree: Any, x: Array, cutoff: float) -> Iterator[tuple[int, int]]:

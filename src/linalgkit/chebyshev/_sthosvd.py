@@ -118,7 +118,8 @@ def sthosvd(
         1e-10, or 1e-5 in single precision. Below 4 units of roundoff it is raised to that.
     ranks : int or sequence of int, optional
         Most columns of the factors, for all modes or each. With `tol` the smaller rank counts;
-        alone these are the ranks, but for a mode longer than the product of the others' ranks.
+        alone these are the ranks, also where the tensor itself has smaller ones, but for a mode
+        whose rank would exceed the product of the others'.
     svd : {"auto", "gram", "lq", "randomized"}
         How singular vectors are found. "gram" takes eigenvectors of the Gram matrix, in the
         widest dtype of the device, and resolves relative errors to about 1e-7 (float64). "lq"
@@ -161,9 +162,11 @@ def sthosvd(
     decomposition is better by more than a factor of about ``sqrt(d)``. The modes come in the
     order that costs least: those first that are cheap and shrink most.
 
-    The error claimed contains what rounding hides: ``4 eps ||X||^2`` of energy a mode from a Gram
-    matrix, ``(sqrt(n_1 + ... + n_d) + 4) eps ||X||`` of the work in all, and ``sqrt(d + 1) eps``
-    of the dtype of an answer in single precision. These are measured sizes, not theorems.
+    The error claimed contains what rounding hides: of a Gram matrix, whose eigenvalues are off by
+    about ``eps ||X||^2``, ``max(4, n - r) eps ||X||^2`` of energy for r columns of n; where a mode
+    loses less than ``3 n eps ||X||^2``, the difference itself is taken. In all there are
+    ``(sqrt(n_1 + ... + n_d) + 4) eps ||X||`` of the work, and ``sqrt(d + 1) eps`` of the dtype of
+    an answer in single precision. These are measured sizes, not theorems.
 
     Storage: beyond `X`, with ``s`` columns of the first factor (of its sketch, if randomized),
     ``s / n_1`` times the size of `X` twice, the squares of the ``n_k`` three times, and 2 MiB.
@@ -213,8 +216,9 @@ def sthosvd(
     factors = tuple(xp.astype(U, dtype, copy=False) for U in bases)
     found = tuple(int(U.shape[1]) for U in factors)
     capped = any(r == m < n for r, m, n in zip(found, most, shape, strict=True))
-    status = _status(error, math.sqrt(energy), capped or not goal)
-    _warn_if_weaker(goal, least, error, status)
+    raised = max(goal, 4 * units[1]) if goal else 0.0
+    status = _status(error, raised, capped or not goal)
+    _warn_if_weaker(goal, raised, error, status)
     return TuckerResult(core, factors, found, error, status)
 
 
@@ -225,9 +229,9 @@ def _status(error: float, goal: float, capped: bool) -> str:
     return "max_rank" if capped else "inaccurate"
 
 
-def _warn_if_weaker(goal: float, least: float, error: float, status: str) -> None:
-    """Warn where the tolerance was raised, or rounding alone is above it."""
-    if goal and (goal < least or status == "inaccurate"):
+def _warn_if_weaker(goal: float, raised: float, error: float, status: str) -> None:
+    """Warn where the tolerance was raised, or the method or rounding alone is above it."""
+    if goal < raised or status == "inaccurate":
         warnings.warn(
             f"tol = {goal:.3g} is below what the dtype and the method resolve; a relative error "
             f"of {error:.3g} is certain. svd='lq' and double precision resolve most.",

@@ -40,6 +40,8 @@ _TSQR_ROWS = 8
 # Energy that a Gram matrix hides, in units of eps ||T||^2, and how far above it must be asked.
 GRAM_BLUR = 4.0
 GRAM_MARGIN = 3.0
+# Energy lost, in units of the length of a mode times that, below which eigenvalues are not trusted.
+_DOUBTFUL = 0.75
 # Energy below which an explicit residual is rounding alone, in units of (eps ||T||)^2.
 _ROUNDING = 16.0**2
 # Longest mode whose Gram matrix is formed before a sketch has been tried.
@@ -157,13 +159,36 @@ def _by_gram(T: Array, axis: int, request: Request, by_name: bool, xp: Namespace
     """Return the basis by eigenvectors of the Gram matrix; None where these see too little."""
     w, V = eigh_desc(mode_gram(T, axis, xp), xp)
     tails = tails_of(xp.where(w > 0, w, xp.zeros_like(w)))
-    blur = gram_blur(T, request.norm2, xp)
+    m, blur = int(V.shape[0]), gram_blur(T, request.norm2, xp)
     r = request.rank(tails, blur)
-    lost = float(tails[r]) + blur
-    if not by_name and request.allowed < lost < GRAM_MARGIN * blur:
+    expected = float(tails[r]) + blur
+    if not by_name and request.allowed < expected < GRAM_MARGIN * blur:
         return None
+    if r == m or expected > _DOUBTFUL * m * blur:
+        # The smallest eigenvalues were chosen by their errors, each up to about eps ||T||^2.
+        hidden = blur * _HOST.maximum(1.0, (m - _HOST.arange(m + 1)) / GRAM_BLUR)
+        r = request.rank(tails, hidden)
+        return _inside(T, V, axis, r, float(tails[r] + hidden[r]) if r < m else 0.0, xp)
+    step, found = 1, _inside(T, V, axis, r, math.nan, xp)
+    found = _with_residual(T, found, axis, request.norm2, xp)
+    while by_name and found.lost > request.allowed and r < min(m, request.most):
+        r, step = min(r + step, m, request.most), 2 * step
+        found = _with_residual(T, _inside(T, V, axis, r, math.nan, xp), axis, request.norm2, xp)
+    reliable = by_name or found.lost <= max(expected, request.allowed)
+    return found if reliable else None
+
+
+def _inside(T: Array, V: Array, axis: int, r: int, lost: float, xp: Namespace) -> Basis:
+    """Return a basis of the first vectors and the tensor in it."""
     U = V[:, :r]
-    return Basis(U, mode_product(T, adjoint(U, xp), axis, xp), lost if r < V.shape[0] else 0.0)
+    return Basis(U, mode_product(T, adjoint(U, xp), axis, xp), lost)
+
+
+def _with_residual(T: Array, basis: Basis, axis: int, norm2: float, xp: Namespace) -> Basis:
+    """Return a basis with the energy it loses, from the difference itself, rounding included."""
+    rounding = 4 * eps(xp, T.dtype) * math.sqrt(norm2)
+    residual = math.sqrt(residual_energy(T, basis.core, basis.U, axis, xp))
+    return basis._replace(lost=(residual + rounding) ** 2)
 
 
 # -------------------------------------------------------------------------------- sketches
@@ -185,7 +210,9 @@ def _by_sketch(T: Array, axis: int, request: Request, rng: Any, xp: Namespace) -
     Z = _grouped_columns(T, axis, rng, xp)
     target = max(_SPARED * request.allowed, floor)
     capped = request.most + _OVERSAMPLING if request.most < m else m
-    width, Y = min(max(_LEAST_SKETCH, m // 4), capped), Z[:, :0]
+    # Where nothing may go the ranks are given, and are kept even beyond the rank of the tensor.
+    given = request.allowed < 0
+    width, Y = capped if given else min(max(_LEAST_SKETCH, m // 4), capped), Z[:, :0]
     widest = 2 * m // 3
     while width <= widest:
         shape = (int(Z.shape[1]), width - int(Y.shape[1]))
@@ -195,7 +222,7 @@ def _by_sketch(T: Array, axis: int, request: Request, rng: Any, xp: Namespace) -
         if _tested(R, xp) <= target or width >= capped:
             W, s, _ = svd_desc(R, xp)
             fits = tails_of(s * s) <= _SPARED * width * target
-            kept = max(1, min(int(_HOST.argmax(fits)), capped))
+            kept = capped if given else max(1, min(int(_HOST.argmax(fits)), capped))
             found = _projected(T, axis, Q @ W[:, :kept], request, floor, xp)
             if found is not None:
                 return found

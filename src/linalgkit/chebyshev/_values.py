@@ -12,6 +12,7 @@ that splines go through the few columns of the bases and not through the tensor.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -38,14 +39,15 @@ from linalgkit._core.modes import mode_product
 from linalgkit._core.random import as_generator
 from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
 from linalgkit._core.validation import check_choice
+from linalgkit.chebyshev._at_data import beside, peak_places, peak_points, residual
 from linalgkit.chebyshev._basis import nodes as chebyshev_nodes
-from linalgkit.chebyshev._basis import on_device, parseval, to_coefficients
-from linalgkit.chebyshev._cp_input import checked_grids
+from linalgkit.chebyshev._basis import nodes_first_kind, on_device, parseval, to_coefficients
 from linalgkit.chebyshev._evaluate import scattered
 from linalgkit.chebyshev._function import ChebTucker
 from linalgkit.chebyshev._grid import weighted_coefficients
 from linalgkit.chebyshev._max_norm import (
     SPLINE_GAIN,
+    Rounded,
     check_points,
     checked_tolerance,
     contracted,
@@ -56,13 +58,21 @@ from linalgkit.chebyshev._max_norm import (
     rounded,
     unit_box,
 )
+from linalgkit.chebyshev._node_grids import checked_grids
 from linalgkit.chebyshev._parts import Interval, Parts, check_domain, orthonormal
-from linalgkit.chebyshev._resample import doubled_length, spline_matrix
+from linalgkit.chebyshev._resample import spline_length, spline_matrix
 from linalgkit.chebyshev._sthosvd import truncate
 
 _HOST = numpy_namespace()
-# Shares of the tolerance: of the version that stands for the data, and of the degrees on a grid.
-_FINE_SHARE, _DEGREE_SHARE = 0.01, 0.1
+# Shares of the tolerance: of the version that stands for the data (the smaller ones where a peak
+# is seen to be cut away), and of the degrees on a grid.
+_FINE_SHARES, _DEGREE_SHARE = (0.01, 1e-4, 1e-6, 0.0), 0.1
+# Roundings of the largest value that the data are met to.
+_ROUNDINGS = 32
+# Entries unlike the mean by which lines and check points are laid.
+_PEAKS = 64
+# How often lines are laid through what is worst.
+_ATTEMPTS = 4
 # Up to this many points a transform is one matrix product, beyond it a Fourier transform.
 _GEMM_POINTS = 513
 # Lines along a mode of a grid by which its degree is chosen.
@@ -122,13 +132,17 @@ def chebtucker_from_values(
 
     Notes
     -----
-    `error_estimate` counts the truncation, at 1024 points against a hundred times finer version of
-    the same data, and what the data leave open. At Chebyshev points that is the sum of all further
+    `error_estimate` counts the truncation, at all the data and at 1024 points and some near the
+    largest values against a hundred times finer version of the same data, and what the data leave
+    open. At Chebyshev points that is the sum of all further
     coefficients, extrapolated from the decay of the last quarter of those found; a mode with one
     value is taken as constant. On other grids it is the distance to the splines, and that of those
     from splines through every second position, over 16: an estimate of what the splines miss,
     which holds for functions that the grid resolves. Degrees end at about twice the number of grid
     points, and earlier where more would only follow the kinks of the splines.
+
+    No truncation is taken that is off at any of the data by more than the tolerance, so that a
+    peak of a few values is kept, small as its norm is.
 
     The positions and the columns that splines go through (n_k numbers for each rank) are copied to
     the host and back.
@@ -171,7 +185,8 @@ def chebtucker_from_coefficients(C: Array, domain: Any, *, tol: float | None = N
     domain : array or sequence, shape (d, 2)
         Ends of the interval of each variable.
     tol : float, optional
-        Largest error asked for, relative to the largest value at 1024 points. None: 1e-10, in
+        Largest error asked for, relative to the largest value at 1024 points and the
+        corners. None: 1e-10, in
         single precision 1e-5.
 
     Returns
@@ -197,6 +212,9 @@ def chebtucker_from_coefficients(C: Array, domain: Any, *, tol: float | None = N
 
     Notes
     -----
+    `error_estimate` adds the roundings of a sum of all coefficients at the ends of the box, where
+    the polynomials are most sensitive.
+
     The polynomial itself is what the error refers to, so that coefficients which have not decayed
     are no reason for a warning. The truncation is measured in L2 with the Chebyshev density, where
     discarded singular values are its error, and repeated until no check point is off by more than
@@ -223,11 +241,15 @@ def chebtucker_from_coefficients(C: Array, domain: Any, *, tol: float | None = N
     for axis, m in enumerate(W.shape):
         W = W * _along(on_device(parseval(int(m)), W, xp), axis, W.ndim, xp)
     least = norm_fro(W, xp)
-    fine, lost = fine_parts(W, max(_FINE_SHARE * tolerance * least, _NOTHING), xp)
-    points = check_points(len(intervals))
+    fine, lost = fine_parts(W, max(_FINE_SHARES[0] * tolerance * least, _NOTHING), xp)
+    corners = _HOST.asarray(list(itertools.product((-1.0, 1.0), repeat=len(intervals))))
+    points = _HOST.concat([check_points(len(intervals)), corners], axis=0)
     sample = scattered(fine, placed(points, xp, fine.device), "extrapolate")
     scale = max(max_abs(sample, xp), least)
-    return _truncated(fine, data, intervals, tolerance, scale, lost, "Take a larger tol.")
+    result = rounded(fine, max(0.5 * tolerance * scale, _NOTHING), points)
+    rounding = 2.0 * eps(xp, W.dtype) * sum(W.shape) * float(xp.sum(xp.abs(data.F)))
+    error = result.largest + lost + rounding
+    return _finished(result, error, data, intervals, tolerance, scale, "Take a larger tol.")
 
 
 class Data(NamedTuple):
@@ -239,37 +261,32 @@ class Data(NamedTuple):
     dtype: DType
 
 
-def _truncated(
-    fine: Parts,
+def _finished(
+    result: Rounded,
+    error: float,
     data: Data,
     intervals: Sequence[Interval],
     tol: float,
     scale: float,
-    unseen: float,
     way_out: str,
-    reference: Array | None = None,
 ) -> ChebTucker:
-    """Return the function from parts that are finer than the tolerance.
-
-    `reference` has the values of the data's interpolant at the check points, where it is not
-    `fine` itself; `unseen` is an error to be added.
-    """
-    target = max(tol * scale, _NOTHING)
-    result = rounded(fine, 0.5 * target, check_points(fine.order))
-    error = result.largest
-    if reference is not None:
-        error = max_abs(reference - result.values, data.xp)
+    """Return the function from truncated parts."""
     return finished(
         result.parts,
         intervals,
         data.exponent,
         dtype=data.dtype,
-        error=error + unseen,
+        error=error,
         scale=scale,
         tol=tol,
         n_evals=math.prod(data.F.shape),
         way_out=way_out,
     )
+
+
+def _goal(tol: float, scale: float, xp: Namespace, dtype: DType) -> float:
+    """Return the largest error that a truncation may make."""
+    return max(0.5 * tol * scale, _ROUNDINGS * eps(xp, dtype) * scale, _NOTHING)
 
 
 # ------------------------------------------------------------------------- Chebyshev points
@@ -280,11 +297,21 @@ def _from_chebyshev(
 ) -> ChebTucker:
     """Return the function through values at Chebyshev points."""
     xp, scale = data.xp, max_abs(data.F, data.xp)
-    transform = weighted_coefficients if nodes == "cheb2" else _weighted_first_kind
-    fine, lost = fine_parts(transform(data.F, xp), max(_FINE_SHARE * tol * scale, _NOTHING), xp)
-    unseen = lost + remainder(fine, 4 * eps(xp, data.dtype) * scale)
+    F, at = data.F, chebyshev_nodes if nodes == "cheb2" else nodes_first_kind
+    grids = [_HOST.array(at(int(m))) for m in F.shape]
+    C = (weighted_coefficients if nodes == "cheb2" else _weighted_first_kind)(F, xp)
+    peaks = peak_points(F, grids, xp)
+    points = _HOST.concat([check_points(F.ndim), peaks], axis=0)
+    goal = _goal(tol, scale, xp, F.dtype)
+    for share in _FINE_SHARES:
+        fine, lost = fine_parts(C, max(share * tol * scale, _NOTHING), xp)
+        result = rounded(fine, goal, points, at_data=lambda p: residual(p, F, grids, xp)[0])
+        if result.before <= goal:
+            break
+    unseen = lost + remainder(fine, 4 * eps(xp, data.dtype) * scale, peaks)
     way_out = "The coefficients have not decayed: take more points, or a larger tol."
-    return _truncated(fine, data, intervals, tol, scale, unseen, way_out)
+    error = max(result.largest, result.seen) + unseen
+    return _finished(result, error, data, intervals, tol, scale, way_out)
 
 
 def _weighted_first_kind(F: Array, xp: Namespace) -> Array:
@@ -330,51 +357,82 @@ def _from_grid(
     data: Data, intervals: Sequence[Interval], grids: Sequence[Array], tol: float
 ) -> ChebTucker:
     """Return the function by splines through the bases of the modes."""
-    xp, scale = data.xp, max_abs(data.F, data.xp)
-    target = max(tol * scale, _NOTHING)
-    core, bases, lost = truncate(data.F, _FINE_SHARE * target, xp)
-    place = {"xp": xp, "device": device(core), "dtype": core.dtype}
-    points = check_points(core.ndim)
-    factors, rows, thinned = [], [], []
-    for k, t in enumerate(grids):
-        columns = to_numpy(bases[k])
-        through = CubicSpline(t, columns)
-        fibres = to_numpy(bases[k] @ xp.matrix_transpose(_grid_lines(core, bases, k, xp)))
-        m = _length(t, fibres, _DEGREE_SHARE * target / core.ndim)
-        C = to_coefficients(through(chebyshev_nodes(m)), 0, _HOST)
-        factors.append(asarray(C, **place))
-        rows.append(asarray(through(points[:, k]), **place))
-        coarse = CubicSpline(t[::2], columns[::2, :])
-        thinned.append(asarray(coarse(points[:, k]), **place))
-    reference = xp.sum(contracted(core, rows, 0, xp) * rows[0], axis=1)
-    coarse = xp.sum(contracted(core, thinned, 0, xp) * thinned[0], axis=1)
-    unseen = lost + max_abs(reference - coarse, xp) / SPLINE_GAIN
-    parts = Parts(core, tuple(factors), unit_box(core.ndim), xp)
+    xp, F = data.xp, data.F
+    scale = max_abs(F, xp)
+    core, bases, lost = truncate(F, max(_FINE_SHARES[0] * tol * scale, _NOTHING), xp)
+    places = peak_places(F, xp)
+    points = _HOST.concat([check_points(F.ndim), beside(places, grids)], axis=0)
+    columns = [to_numpy(B) for B in bases]
+    splines = [CubicSpline(t, B) for t, B in zip(grids, columns, strict=True)]
+    reference = _at(core, splines, points, xp)
+    coarse = [CubicSpline(t[::2], B[::2, :]) for t, B in zip(grids, columns, strict=True)]
+    missed = max_abs(reference - _at(core, coarse, points, xp), xp) / SPLINE_GAIN
+    goal = _goal(tol, scale, xp, F.dtype)
+    level = 2.0 * _DEGREE_SHARE * goal / F.ndim
+    lines = _HOST.concat([_random_places(F.shape), places], axis=0)
+    lengths: list[int] = []
+    for _ in range(_ATTEMPTS):
+        before = lengths
+        lengths = [
+            _length(t, _fibres(core, bases, k, lines, xp), level) for k, t in enumerate(grids)
+        ]
+        if lengths == before:
+            break
+        fine = _through(core, splines, lengths, xp)
+        result = rounded(fine, goal, points, at_data=lambda p: residual(p, F, grids, xp)[0])
+        if result.before <= max(goal, missed):
+            break
+        worst = residual(fine, F, grids, xp)[1]
+        lines = _HOST.concat([lines, _HOST.asarray([worst])], axis=0)
+    error = max(max_abs(reference - result.values, xp), result.seen) + lost + missed
     way_out = "The splines are no closer: take a finer grid, Chebyshev points, or a larger tol."
-    return _truncated(
-        orthonormal(parts), data, intervals, tol, scale, unseen, way_out, reference=reference
-    )
+    return _finished(result, error, data, intervals, tol, scale, way_out)
 
 
-def _grid_lines(core: Array, bases: Sequence[Array], k: int, xp: Namespace) -> Array:
-    """Return the core contracted with random rows of all bases but one, (64, r_k)."""
-    rng = as_generator(_SEED + k)
-    rows = []
-    for B in bases:
-        places = rng.integers(0, int(B.shape[0]), _LINES)
-        rows.append(xp.take(B, xp.asarray(places, device=device(B)), axis=0))
-    return contracted(core, rows, k, xp)
+def _at(core: Array, splines: Sequence[CubicSpline], points: Array, xp: Namespace) -> Array:
+    """Return a core times values of splines at host points."""
+    rows = [
+        asarray(spline(points[:, k]), xp=xp, device=device(core), dtype=core.dtype)
+        for k, spline in enumerate(splines)
+    ]
+    return xp.sum(contracted(core, rows, 0, xp) * rows[0], axis=1)
+
+
+def _through(
+    core: Array, splines: Sequence[CubicSpline], lengths: Sequence[int], xp: Namespace
+) -> Parts:
+    """Return the polynomials through splines at Chebyshev points, with orthonormal factors."""
+    factors = []
+    for spline, m in zip(splines, lengths, strict=True):
+        C = to_coefficients(spline(chebyshev_nodes(m)), 0, _HOST)
+        factors.append(asarray(C, xp=xp, device=device(core), dtype=core.dtype))
+    return orthonormal(Parts(core, tuple(factors), unit_box(core.ndim), xp))
+
+
+def _random_places(shape: Sequence[int]) -> Array:
+    """Return random places of a tensor (64, d), on the host."""
+    rng = as_generator(_SEED)
+    return _HOST.stack([rng.integers(0, int(n), _LINES) for n in shape], axis=1)
+
+
+def _fibres(core: Array, bases: Sequence[Array], k: int, places: Array, xp: Namespace) -> Array:
+    """Return the lines of the tensor along a mode through places (n, d), on the host (n_k, n)."""
+    rows = [
+        xp.take(B, asarray(places[:, j], xp=xp, device=device(B)), axis=0)
+        for j, B in enumerate(bases)
+    ]
+    return to_numpy(bases[k] @ xp.matrix_transpose(contracted(core, rows, k, xp)))
 
 
 def _length(t: Array, fibres: Array, level: float) -> int:
-    """Return how many nodes a mode takes, for lines (n, 64) of the data along it (host)."""
+    """Return how many nodes a mode takes, for lines (n, q) of the data along it (host)."""
     through = CubicSpline(t, fibres)
 
     def envelope(m: int) -> Array:
         C = to_coefficients(through(chebyshev_nodes(m)), 0, _HOST)
         return _HOST.max(_HOST.abs(C), axis=1)
 
-    return doubled_length(envelope, level, int(t.shape[0]))
+    return spline_length(envelope, level, int(t.shape[0]))
 
 
 def spline_values(F: Array, grids: Sequence[Array], points: Array, xp: Namespace) -> Array:

@@ -45,7 +45,7 @@ from linalgkit._core.scaling import max_abs, norm_fro
 from linalgkit._core.validation import check_int
 from linalgkit.chebyshev._basis import nodes, on_device, to_coefficients
 from linalgkit.chebyshev._cp import Reference, chebtucker_from_cp, sampled
-from linalgkit.chebyshev._cp_input import canonical, checked_grids
+from linalgkit.chebyshev._cp_input import Canonical, canonical, settled
 from linalgkit.chebyshev._cp_reduction import MOST_CORE, canonical_tensor
 from linalgkit.chebyshev._evaluate import scattered
 from linalgkit.chebyshev._function import ChebTucker
@@ -57,6 +57,7 @@ from linalgkit.chebyshev._max_norm import (
     placed,
     unit_box,
 )
+from linalgkit.chebyshev._node_grids import checked_grids
 from linalgkit.chebyshev._parts import Interval, Parts, check_domain
 from linalgkit.chebyshev._resample import spline_matrix
 from linalgkit.chebyshev._sampler import Sampler
@@ -294,10 +295,16 @@ def cp_full(
     n_iter = check_int("n_iter", n_iter, low=0)
     _check_size(m, len(intervals))
     cp = canonical(weights, factors, intervals, nodes)
-    xp = cp.place.xp
-    C = canonical_tensor([mode.coefficients(m) for mode in cp.modes], cp.weights, xp)
-    case = Case(intervals, cp.exponent, cp.dtype, cp.n_values)
-    return _answer(C, sampled(cp), case, tol, n_iter, xp)
+
+    def formed(cp: Canonical) -> ChebTucker:
+        xp = cp.place.xp
+        C = canonical_tensor([mode.coefficients(m) for mode in cp.modes], cp.weights, xp)
+        reference = sampled(cp)
+        case = Case(intervals, cp.exponent, cp.dtype, cp.n_values)
+        return _answer(C, reference, case, tol, n_iter, xp)
+
+    answer: ChebTucker = settled(cp, formed)
+    return answer
 
 
 @capability("chebyshev.theory.cp_rhosvd")
