@@ -184,7 +184,7 @@ def vandermonde(t: Array, m: int, xp: Namespace) -> Array:
     return xp.matrix_transpose(chebyshev_rows(xp, t, m))
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=3)
 def derivative_matrix(m: int) -> Array:
     """Return the matrix (max(m-1, 1), m) from coefficients to those of the derivative (host)."""
     j = _HOST.arange(m)
@@ -202,7 +202,7 @@ def integrals(m: int) -> Array:
     return _frozen(_HOST.where(even, 2.0 / (1.0 - _HOST.where(even, j, 0.0) ** 2), 0.0))
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=3)
 def gram(m: int, n: int) -> Array:
     """Return the integrals of ``T_i T_j`` over [-1, 1], shape (m, n) (host)."""
     i, j = _HOST.arange(m)[:, None], _HOST.arange(n)[None, :]

@@ -42,6 +42,8 @@ GRAM_BLUR = 4.0
 GRAM_MARGIN = 3.0
 # Energy lost, in units of the length of a mode times that, below which eigenvalues are not trusted.
 _DOUBTFUL = 0.75
+# Of the energy allowed: what a Gram matrix may hide without a look at the residual.
+_SMALL = 0.25
 # Energy below which an explicit residual is rounding alone, in units of (eps ||T||)^2.
 _ROUNDING = 16.0**2
 # Longest mode whose Gram matrix is formed before a sketch has been tried.
@@ -164,9 +166,9 @@ def _by_gram(T: Array, axis: int, request: Request, by_name: bool, xp: Namespace
     expected = float(tails[r]) + blur
     if not by_name and request.allowed < expected < GRAM_MARGIN * blur:
         return None
-    if r == m or expected > _DOUBTFUL * m * blur:
-        # The smallest eigenvalues were chosen by their errors, each up to about eps ||T||^2.
-        hidden = blur * _HOST.maximum(1.0, (m - _HOST.arange(m + 1)) / GRAM_BLUR)
+    # The smallest eigenvalues were chosen by their errors, each up to about eps ||T||^2.
+    hidden = blur * _HOST.maximum(1.0, (m - _HOST.arange(m + 1)) / GRAM_BLUR)
+    if r == m or expected > _DOUBTFUL * m * blur or hidden[r] <= _SMALL * request.allowed:
         r = request.rank(tails, hidden)
         return _inside(T, V, axis, r, float(tails[r] + hidden[r]) if r < m else 0.0, xp)
     step, found = 1, _inside(T, V, axis, r, math.nan, xp)
