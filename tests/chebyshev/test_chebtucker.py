@@ -430,3 +430,25 @@ def test_no_warning_where_nothing_is_amiss() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         build(sine, tol=1e-9)
+
+
+def test_degrees_asked_for_do_not_cut_the_ranks() -> None:
+    def f(x: Any, y: Any, z: Any) -> Any:
+        return np.exp(x * y - z)
+
+    for k in (4, 6):
+        cross, grid = (build(f, degrees=k, method=method) for method in ("cross", "grid"))
+        assert cross.error_estimate <= 2 * grid.error_estimate
+
+
+def test_an_error_of_the_first_call_tells_how_it_was_made() -> None:
+    with pytest.raises(TypeError) as caught:
+        chebtucker(lambda x, y, z: x, CUBE)
+    assert "vectorized='points'" in caught.value.__notes__[0]
+
+
+def test_limits_that_were_not_met_are_not_named() -> None:
+    with pytest.warns(AccuracyWarning, match="inaccurate"):
+        T = build(lambda x, y: np.abs(x - y / 3), [(-1, 1)] * 2, tol=1e-6)
+    assert max(T.degrees) < 1024
+    assert max(T.ranks) < 256

@@ -507,7 +507,10 @@ def test_points_outside(T: ChebTucker, outside: str) -> None:
         (lambda T: np.ones(3) * T, TypeError, "factor must be a number"),
         (lambda T: np.ones(1) * T, TypeError, "factor must be a number"),
         (lambda T: T / np.ones(2), TypeError, "divisor must be a number"),
-        (lambda T: T + 1, TypeError, "."),
+        (lambda T: T + "1", TypeError, "number"),
+        (lambda T: 1 / T, TypeError, "chebtucker"),
+        (lambda T: T**-1, ValueError, "exponent"),
+        (lambda T: T**0.5, TypeError, "exponent"),
         (lambda T: T / 0, ZeroDivisionError, "zero"),
         (lambda T: (T * 1j).maximum(), TypeError, "."),
         (lambda T: ChebTucker(T.core, T.factors[:1], BOX), ValueError, "modes"),
@@ -531,3 +534,20 @@ def test_points_outside(T: ChebTucker, outside: str) -> None:
 def test_bad_calls_are_refused(T: ChebTucker, call: Any, kind: type, text: str) -> None:
     with pytest.raises(kind, match=text):
         call(T)
+
+
+def test_numbers_are_constants_and_powers_are_products(T: ChebTucker, x: Any) -> None:
+    v = wave(*x.T)
+    for found, expected in (
+        (T + 1, v + 1),
+        (2 + T, v + 2),
+        (T - 0.5, v - 0.5),
+        (1 - T, 1 - v),
+        (sum([T, T]), 2 * v),
+        (T + 2j, v + 2j),
+        (T**2, v**2),
+        (T**3, v**3),
+        (T**0, 1 + 0 * v),
+    ):
+        np.testing.assert_allclose(found(x), expected, atol=1e-10)
+        assert found.error_estimate < 1e-10

@@ -639,3 +639,9 @@ def test_figures_of_the_issue() -> None:
     field = np.concatenate([forces(points, q, part, 12.0) for part in np.array_split(x, 50)])
     error = np.stack([T.diff(k)(x) for k in range(3)], axis=1) - field
     assert float(np.max(np.abs(error))) <= 1e-5 * float(np.max(np.abs(field)))
+
+
+def test_a_core_beyond_half_a_gigabyte_is_refused() -> None:
+    points = np.random.default_rng(0).uniform(-5, 5, (200, 3))
+    with pytest.raises(ValueError, match="cut the box"):
+        long_range_potential(points, np.ones(200), [(-5, 5)] * 3, alpha=25.0)

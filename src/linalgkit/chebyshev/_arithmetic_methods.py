@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from linalgkit._core.array import eps, is_complex_dtype
 from linalgkit._core.scaling import ldexp, ldexp_float, norm_fro, scale_exponent, silent
-from linalgkit._core.validation import check_float, message
+from linalgkit._core.validation import check_float, check_int, message
 from linalgkit.chebyshev import _arithmetic
 from linalgkit.chebyshev._compare import (
     Comparison,
@@ -35,11 +35,17 @@ class Arithmetic(Holder):
 
     # ---------------------------------------------------------------------------- arithmetic
 
-    def __add__(self, other: Holder) -> Self:
-        return self._sum(other, 1)
+    def __add__(self, other: Holder | Number) -> Self:
+        return self._sum(self._as_function(other), 1)
 
-    def __sub__(self, other: Holder) -> Self:
-        return self._sum(other, -1)
+    def __radd__(self, other: Number) -> Self:
+        return self._sum(self._as_function(other), 1)
+
+    def __sub__(self, other: Holder | Number) -> Self:
+        return self._sum(self._as_function(other), -1)
+
+    def __rsub__(self, other: Number) -> Self:
+        return self._times_number(-1.0)._sum(self._as_function(other), 1)
 
     def __neg__(self) -> Self:
         return self._times_number(-1.0)
@@ -57,6 +63,21 @@ class Arithmetic(Holder):
         if divisor == 0:
             raise ZeroDivisionError("a function was divided by zero.")
         return self._times_number(divisor, divide=True)
+
+    def __rtruediv__(self, other: Number) -> Self:
+        raise TypeError(
+            "a function cannot be divided by: it may have zeros. Where it has none, build the "
+            "quotient: chebtucker(lambda x: 1 / T(x), T.domain)."
+        )
+
+    def __pow__(self, exponent: int) -> Self:
+        n = check_int("exponent", exponent, 0, way_out="For others: chebtucker(lambda x: T(x)**p).")
+        if n == 0:
+            return self._constant(1.0)
+        half = self ** (n // 2) if n > 1 else None
+        if half is None:
+            return self
+        return half * half * self if n % 2 else half * half
 
     def conj(self) -> Self:
         """Return the complex conjugate."""
@@ -128,9 +149,24 @@ class Arithmetic(Holder):
 
     # ------------------------------------------------------------------------------- helpers
 
+    def _as_function(self, other: Any) -> Holder:
+        """Return a function, or a number as a constant one."""
+        return other if isinstance(other, Holder) else self._constant(_number("summand", other))
+
+    def _constant(self, c: Number) -> Self:
+        """Return the constant function on the same box."""
+        xp, d = self._parts.xp, self.ndim
+        dtype = self.dtype
+        if isinstance(c, complex) and not is_complex_dtype(xp, dtype):
+            dtype = xp.result_type(dtype, xp.complex64)
+        one = xp.ones((1, 1), dtype=dtype, device=self._parts.device)
+        core = xp.full((1,) * d, c, dtype=dtype, device=self._parts.device)
+        parts = Parts(core, (one,) * d, self.domain, xp)
+        found = self._derived(parts, 0.0, abs(c), abs(c))
+        found.n_evals, found.status = 0, "converged"
+        return found
+
     def _sum(self, other: Holder, sign: int) -> Self:
-        if not isinstance(other, Holder):
-            return NotImplemented
         self._same(other)
         norm, *errors = self._common_errors(other)
         with silent():

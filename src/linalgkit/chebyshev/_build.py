@@ -142,7 +142,7 @@ class Builder:
             return Outcome(
                 parts, error, self.check.scale, "max_evals" if is_short else "converged", is_short
             )
-        status = status or self._why()
+        status = status or self._why(parts)
         return Outcome(parts, error, self.check.scale, status, False)
 
     def _first_round(self) -> tuple[Candidate, str]:
@@ -198,21 +198,20 @@ class Builder:
             return False
         return any(group.full_rank > r for group, r in zip(self.fibres, ranks, strict=True))
 
-    def _why(self) -> str:
-        """Return the word for what stood in the way."""
+    def _why(self, parts: Parts) -> str:
+        """Return the word for what stood in the way of an answer."""
         if self._is_cut_by_ranks():
             return "ranks"
         if self.wish.has_degrees:
             return "degrees"
         if any(group.starved for group in self.fibres):
             return "max_evals"
-        if any(
-            not group.is_resolved and group.n >= group.limits.max_nodes for group in self.fibres
-        ):
+        limits = self.wish.limits
+        if any(2 * m > limit.max_nodes for m, limit in zip(parts.lengths, limits, strict=True)):
             return "max_degree"
-        if self.core_is_short or any(g.full_rank > g.limits.max_rank for g in self.fibres):
-            return "max_rank"
-        return "inaccurate"
+        capped = any(group.full_rank > group.limits.max_rank for group in self.fibres)
+        reached = any(r >= g.max_rank for r, g in zip(parts.core.shape, limits, strict=True))
+        return "max_rank" if capped or reached or self.core_is_short else "inaccurate"
 
     # --------------------------------------------------------------------------- the phases
 

@@ -18,6 +18,7 @@ from linalgkit._core.array import (
     dtype_name,
     eps,
     is_complex_dtype,
+    library_name,
     numpy_namespace,
     to_numpy,
     widest_dtype,
@@ -53,7 +54,7 @@ _ADVICE = {
     "max_degree": "Raise max_degree, or cut the box where the function is not smooth.",
     "ranks": "Raise ranks, or leave them away.",
     "degrees": "Raise degrees, or leave them away.",
-    "inaccurate": "It may be noisy, not smooth, or need a larger tolerance.",
+    "inaccurate": "It may be noisy or not smooth: ask for less, or cut the box at its kinks.",
 }
 
 
@@ -370,7 +371,7 @@ def _wish(request: Request, sampler: Sampler, rng: Any) -> Wish:
     """Return what is asked for, once the precision of the function is known."""
     d = sampler.order
     if sampler.kind is None:
-        sampler.points(PointSource(d, rng)(_FIRST_POINTS))
+        _first_values(sampler, PointSource(d, rng)(_FIRST_POINTS))
     precision = eps(sampler.xp, sampler.kind)
     tol = request.tol
     if tol is None:
@@ -395,6 +396,20 @@ def _wish(request: Request, sampler: Sampler, rng: Any) -> Wish:
         n_check=request.n_check,
         pivots=request.pivots,
     )
+
+
+def _first_values(sampler: Sampler, points: Array) -> None:
+    """Ask for the first time, and tell how the function was called if it raises."""
+    try:
+        sampler.points(points)
+    except Exception as error:
+        error.add_note(
+            f"f was called for the first time, with vectorized={sampler.vectorized!r}: 'points' "
+            f"hands it one array of shape (n, {sampler.order}), 'grid' {sampler.order} arrays that "
+            f"broadcast, False one point of shape ({sampler.order},); arrays are those of xp="
+            f"{library_name(sampler.xp)}."
+        )
+        raise
 
 
 def _answer(outcome: Outcome, sampler: Sampler, wish: Wish, *, asked: bool) -> ChebTucker:

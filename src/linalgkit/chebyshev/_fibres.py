@@ -188,7 +188,8 @@ class Fibres:
         weights = parseval(self.n)[:, None]
         Q, R, _ = scipy.linalg.qr(weights * C, mode="economic", pivoting=True, check_finite=False)
         level = self.limits.level(_COLUMN, 3.0, self.strictness) * largest
-        level = max(level, 0.3 * self.tail)
+        if not self.limits.fixed_nodes:
+            level = max(level, 0.3 * self.tail)
         rank = int((_HOST.abs(_HOST.diagonal(R)) > level).sum())
         self.full_rank = max(rank, 1)
         rank = min(self.full_rank, self.limits.widest)
@@ -207,7 +208,8 @@ class Fibres:
             self.add(sampler, draw(8 if sampler.order > 1 else 1))
         self.find_basis(sampler.largest)
         batches = 0
-        while sampler.order > 1 and (self.is_resolved or batches < _UNRESOLVED_BATCHES):
+        goes_on = self.is_resolved or self.limits.fixed_nodes is not None
+        while sampler.order > 1 and (goes_on or batches < _UNRESOLVED_BATCHES):
             rank, n = self.full_rank, self.n
             batches += 1
             count = max(4, rank // 3)
@@ -218,7 +220,9 @@ class Fibres:
                 C = self.add(sampler, draw(count))
             except BudgetError:
                 return
-            accepted = max(self.limits.level(_FRESH, 8.0) * sampler.largest, self.tail)
+            accepted = self.limits.level(_FRESH, 8.0) * sampler.largest
+            if not self.limits.fixed_nodes:
+                accepted = max(accepted, self.tail)
             settled = self.n == n and self.miss(C) <= accepted
             self.find_basis(sampler.largest)
             if settled:

@@ -50,6 +50,8 @@ from linalgkit.chebyshev._particles import System
 from linalgkit.chebyshev._parts import Interval, Parts, unweighted
 
 _HOST = numpy_namespace()
+# Numbers of a core that are never exceeded: half a GiB.
+_MOST_NUMBERS = 2**26
 # Half-width of a panel in units of 1/t for the narrowest Gaussian, and of its distance to the box.
 _NEAR_PANEL, _FAR_PANEL = 2.0, 0.4
 _MOST_PIECES = 12
@@ -284,6 +286,7 @@ def moments_parts(system: System, tolerance: float) -> Parts:
     """
     rule = quadrature(system, tolerance)
     maps = mode_maps(system, rule, tolerance)
+    _check_size(maps)
     xp, where = system.xp, system.device
     real = widest_float(xp, where)
 
@@ -298,6 +301,19 @@ def moments_parts(system: System, tolerance: float) -> Parts:
         core = core + float(weight) * term
     factors = [placed(unweighted(one.left, _HOST)) for one in maps]
     return _joined(core, factors, system)
+
+
+def _check_size(maps: list[ModeMap]) -> None:
+    """Refuse a core that would be larger than what a Tucker format is for."""
+    ranks = tuple(int(one.left.shape[1]) for one in maps)
+    sources = tuple(int(one.right.shape[1]) for one in maps)
+    numbers = max(math.prod(ranks), math.prod(sources))
+    if numbers > _MOST_NUMBERS:
+        raise ValueError(
+            f"alpha must be smaller for this box: ranks {ranks} would make a core of "
+            f"{numbers:.1e} numbers ({8 * numbers / 2**30:.1f} GiB). Ranks grow like 2.3 alpha "
+            "times the width of the box: lower alpha, or cut the box into smaller ones."
+        )
 
 
 def _joined(core: Array, factors: list[Array], system: System) -> Parts:
