@@ -114,7 +114,6 @@ class Builder:
         self.check = Checker(sampler, wish.norm, wish.tol, self.draw, wish.n_check)
         self.lengths = [1] * self.order
         self.rounds = 0
-        self.core_is_short = False
 
     # ------------------------------------------------------------------------------ the loop
 
@@ -211,7 +210,7 @@ class Builder:
             return "max_degree"
         capped = any(group.full_rank > group.limits.max_rank for group in self.fibres)
         reached = any(r >= g.max_rank for r, g in zip(parts.core.shape, limits, strict=True))
-        return "max_rank" if capped or reached or self.core_is_short else "inaccurate"
+        return "max_rank" if capped or reached else "inaccurate"
 
     # --------------------------------------------------------------------------- the phases
 
@@ -236,16 +235,16 @@ class Builder:
             return self.wish.method == "grid"
         held = 0 if self.core.values is None else math.prod(self.core.values.shape)
         lines = sum(g.n * max(4, g.rank // 3) for g in self.fibres)
-        return math.prod(self._grid_lengths()) <= core_points(self.fibres) + lines - held
+        cross = min(core_points(self.fibres), self._most_core()) + lines - held
+        return math.prod(self._grid_lengths()) <= cross
 
     def _grid_lengths(self) -> list[int]:
         """Return how many nodes a mode of the full grid takes."""
         if self.wish.has_degrees:
             return [group.n for group in self.fibres]
         lengths = [max(g.needed, m) for g, m in zip(self.fibres, self.lengths, strict=True)]
-        if self.wish.method == "grid":
-            lengths = _within(lengths, self.sampler.remaining * 3 // 4)
-        return lengths
+        most = self.sampler.remaining * 3 // 4
+        return _within(lengths, most if self.wish.method == "grid" else min(most, _MOST_CORE))
 
     def _round(self) -> Candidate:
         """Build once from the fibres as they are, and check."""
@@ -274,14 +273,16 @@ class Builder:
         limits = self.wish.ranks or [group.limits.max_rank for group in self.fibres]
         return None if all(n <= r for n, r in zip(sizes, limits, strict=True)) else limits
 
+    def _most_core(self) -> int:
+        """Return how many values a core may be made of."""
+        return _COARSE_POINTS if self._is_out_of_reach() else _MOST_CORE
+
     def _keep_budget(self) -> None:
         """Leave basis vectors away until the core fits into what may still be asked."""
         left = self.sampler.remaining
         left -= min(self.wish.n_check, left // 2)
-        most = _COARSE_POINTS if self._is_out_of_reach() else _MOST_CORE
-        self.core_is_short = False
-        while self.core.new_points(self.fibres) > min(left, most):
-            self.core_is_short = left > most
+        most = min(left, self._most_core())
+        while self.core.new_points(self.fibres) > most:
             widest = max(self.fibres, key=lambda g: g.rank)
             if widest.rank == 1:
                 raise BudgetError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -151,7 +152,7 @@ class Calculus(Holder):
             If the axis or the order is none.
         """
         k = self._axis(axis)
-        order = check_int("order", order, 0)
+        order = min(check_int("order", order, 0), self.degrees[k] + 1)
         a, b = self.domain[k]
         error = self._maximal_error()
         for j in range(order):
@@ -215,7 +216,13 @@ class Calculus(Holder):
             If the boxes differ.
         """
         self._same(other)
-        return _calculus.inner(self._parts.widened(), other._parts.widened())
+        value = _calculus.inner(self._parts.widened(), other._parts.widened())
+        if not cmath.isfinite(value):
+            raise ValueError(
+                "the inner product is beyond the largest float. Rescale the functions first "
+                "(T * 1e-100)."
+            )
+        return value
 
     def norm(self) -> float:
         """Return the L2 norm on the box, ``sqrt(integral of |T|^2)``."""

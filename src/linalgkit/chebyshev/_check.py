@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -68,6 +69,7 @@ class Checker:
         self.sampler, self.norm, self.tol, self.draw = sampler, norm, tol, draw
         self.n_check = n_check
         self.is_short = False
+        self.pinned = 0
         self.points = _HOST.empty((0, sampler.order))
         self.values = _HOST.empty(0)
 
@@ -82,6 +84,7 @@ class Checker:
             points = _HOST.concat([points, pivots])
         self.points = points
         self.values = self.sampler.set_unit(self.sampler.points(points))
+        self.pinned = int(points.shape[0])
 
     def largest_probes(self, count: int) -> Array:
         """Return the points at which the function is largest."""
@@ -162,11 +165,15 @@ class Checker:
         return Candidate(raw, least, *self.judge(raw, least), verified=True)
 
     def prune(self, candidate: Candidate) -> None:
-        """Forget tests at which a candidate is good, so that later rounds are quick."""
+        """Forget tests at which a candidate is good, so that later rounds are quick.
+
+        Never the first, among which are the corners and the hints of the caller.
+        """
         if self.norm.is_mean or int(self.values.shape[0]) <= _MOST_TESTS:
             return
         rest = _HOST.abs(self.values - candidate.raw.values(candidate.cut, self.points))
-        kept = _HOST.sort(_HOST.argsort(-rest, stable=True)[:_KEPT_TESTS])
+        rest[: self.pinned] = math.inf
+        kept = _HOST.sort(_HOST.argsort(-rest, stable=True)[: _KEPT_TESTS + self.pinned])
         self.points, self.values = self.points[kept, :], self.values[kept]
 
     def rejudge(self, candidate: Candidate) -> None:

@@ -28,7 +28,7 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.modes import mode_product
 from linalgkit._core.scaling import max_abs, norm_fro, scale_exponent
-from linalgkit.chebyshev._arithmetic import multiply
+from linalgkit.chebyshev._arithmetic import add, multiply
 from linalgkit.chebyshev._basis import nodes, vandermonde
 from linalgkit.chebyshev._evaluate import scattered
 from linalgkit.chebyshev._parts import Parts, scaled_parts
@@ -184,6 +184,10 @@ class Comparison:
         self.points = _HOST.concat([self.points, points])
         self.values = _HOST.concat([self.values, values])
 
+    def look_at(self, points: Array) -> None:
+        """Take further points in."""
+        self._join(points, self.exact(points))
+
     @property
     def largest(self) -> float:
         """The largest modulus met."""
@@ -269,6 +273,8 @@ def compared_recompression(
     while True:
         found, cut = recompress(parts, max(share * allowed, least))
         found = found.cast(dtype)
+        difference = add(parts, found.widened(), -1)
+        exact.look_at(energetic_points(host_parts(difference, 0)))
         lost = exact.error(on_host(found, 0))
         if lost <= allowed or share * allowed <= least:
             return found, lost, math.hypot(cut, least)
