@@ -34,6 +34,7 @@ from linalgkit._demos import (
     _uplink,
     sampling,
 )
+from linalgkit.chebyshev import chebtucker
 from linalgkit.datasets import sodium_chloride
 
 PICTURES = (
@@ -324,7 +325,7 @@ def test_tensorly_answers_to_the_same_ranks(monkeypatch: pytest.MonkeyPatch) -> 
     core, U = rng.standard_normal((2, 2, 2)), np.linalg.qr(rng.standard_normal((6, 2)))[0]
     X = np.einsum("abc,ia,jb,kc->ijk", core, U, U, U)
     monkeypatch.setattr(_compression.importlib.util, "find_spec", lambda name: None)
-    assert "not installed" in _compression._tensorly(X, (2, 2, 2), 1.0, 0)[0][0]
+    assert _compression._tensorly(X, (2, 2, 2), 1.0, 0) == []
     asked = []
 
     def tucker(X: Any, **options: Any) -> Any:
@@ -340,6 +341,45 @@ def test_tensorly_answers_to_the_same_ranks(monkeypatch: pytest.MonkeyPatch) -> 
     rows = _compression._tensorly(X, (2, 2, 2), 1.0, 7)
     assert [(o["rank"], o["random_state"]) for o in asked] == [([2, 2, 2], 7)] * 2
     assert [row[3] for row in rows] == ["5.0e-01"] * 2
+
+
+def test_without_tensorly_a_note_stands_for_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    T = chebtucker(lambda x: 1 / (4 + x.sum(axis=1)), [(-1, 1)] * 3, rng=0)
+    crystal = SimpleNamespace(box=T.domain, charges=np.ones(8))
+    solid = SimpleNamespace(function=T, crystal=crystal)
+    context = SimpleNamespace(quick=True, like=np.ones(1), seed=0)
+    monkeypatch.setattr(_compression, "_QUICK_GRID", 9)
+    monkeypatch.setattr(_compression, "_tensorly", lambda *_: [])
+    note = _compression.tucker_table(context, solid)
+    assert isinstance(note, str)
+    assert "tensorly is not installed" in note
+    row = ("tensorly tucker", "ranks", "4", "1e-7", "0.1", "3")
+    monkeypatch.setattr(_compression, "_tensorly", lambda *_: [row])
+    table = _compression.tucker_table(context, solid)
+    assert [r[0] for r in table.rows] == ["sthosvd", "tensorly tucker"]
+
+
+def test_tables_of_functions_fit_a_terminal() -> None:
+    found = SimpleNamespace(
+        ranks=(58, 57, 58), degrees=(421, 420, 421), error_estimate=1e-8, scale=1.0,
+        status="converged", n_evals=123_456, nbytes=260_000,
+    )  # fmt: skip
+    solids = [
+        _crystal.Solid(
+            case, SimpleNamespace(charges=np.ones(8 * case.cells**3)), found,
+            1e-7, 1e-6, 1e-7, 9, 0.5, 0.1, 281.4,
+        )
+        for case in _crystal._CASES
+    ]  # fmt: skip
+    fits = [
+        _callables.Fitted(f, found, 1e-10, 0.5, 0.25, 1234.0, 1e-15)
+        for f in _callables.functions(0)
+    ]
+    for table in (_crystal.crystal_table(solids), _callables.function_table(fits)):
+        lines = table.text().splitlines()
+        assert max(map(len, lines)) <= 100
+        assert "status" in table.header
+    assert [row[-1] for row in table.rows] == ["1,000"] * len(fits)
 
 
 def test_list_and_version(capsys: pytest.CaptureFixture[str]) -> None:

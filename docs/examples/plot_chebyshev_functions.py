@@ -163,6 +163,16 @@ error = np.abs(potential - (charges / distance).sum(axis=1)).max()
 print(f"largest error of the sum of both parts at 2000 points: {error:.1e}")
 
 # %%
+# The energy of the crystal: half the sum of charges times potentials at the ions. The short-range
+# sum leaves an ion's own term out, the long-range part has its limit, 2 alpha q / sqrt(pi).
+
+at_ions = T(ions) + short_range_potential(ions, charges, ions, alpha=0.8)
+energy = charges @ (at_ions - 2 * 0.8 / np.sqrt(np.pi) * charges) / 2
+apart = np.linalg.norm(ions[:, None, :] - ions, axis=2)
+np.fill_diagonal(apart, np.inf)
+print(f"energy {energy:.6f}, pair by pair {charges @ (1 / apart) @ charges / 2:.6f} e^2 / Angstrom")
+
+# %%
 # A layer of ions: the object, and the whole potential, which goes to infinity at the ions (colours
 # end at 1). At the right one corner, with the force of the long-range part on a positive charge.
 
@@ -177,9 +187,9 @@ force = -T.gradient(arrows)
 figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
 names = ("x, Angstrom", "y, Angstrom", "z")
 unit = "e / Angstrom"
-plane = Slice(np.clip(whole, -1, 1), [(-14, 14)] * 2, names[:2])
+plane = Slice(whole, [(-14, 14)] * 2, names[:2])
 FunctionDisplay.from_function(T, at={2: 1.41}, names=names, ax=panels[0])
-FunctionDisplay([plane]).plot(ax=panels[1])
+FunctionDisplay([plane], limits=(-1, 1)).plot(ax=panels[1])
 FunctionDisplay.from_function(corner, names=names[:2], unit=unit, ax=panels[2])
 panels[2].quiver(*np.moveaxis(arrows[..., :2], -1, 0), *np.moveaxis(force[..., :2], -1, 0))
 for ax, title in zip(panels, ("long range", "both parts", "force, long range"), strict=True):

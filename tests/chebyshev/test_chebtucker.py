@@ -298,13 +298,16 @@ def test_a_kink_ends_with_a_warning_and_an_honest_estimate() -> None:
     assert error / 10 <= T.error_estimate <= 10 * error
 
 
-@pytest.mark.parametrize("budget", [1000, 3000, 20_000])
+@pytest.mark.parametrize("budget", [1000, 3000, 6000])
 def test_the_budget_is_kept(budget: int) -> None:
+    def bump(x: Any, y: Any, z: Any) -> Any:
+        return 1 / (1 + 3 * (x * x + y * y + z * z))
+
     with pytest.warns(AccuracyWarning, match="max_evals"):
-        T = build(runge, tol=1e-12, max_evals=budget)
+        T = build(bump, tol=1e-14, max_evals=budget)
     assert T.n_evals <= budget
     assert T.status == "max_evals"
-    error = true_error(T, runge)
+    error = true_error(T, bump)
     assert error / 20 <= T.error_estimate <= 20 * error
 
 

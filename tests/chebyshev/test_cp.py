@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -76,9 +77,9 @@ def test_sum_of_callables_is_met_to_the_tolerance(xp):
     points = points_in(domain)
     exact = direct(WEIGHTS, [lambda x, k=k: waves(x, k) for k in range(2)], points)
     error = np.max(np.abs(host_values(T, xp, points) - exact))
-    assert error <= 3 * tol * np.max(np.abs(exact))
+    assert error <= 2 * tol * np.max(np.abs(exact))
     assert T.status == "converged"
-    assert error / 10 <= T.error_estimate <= 3 * tol * T.scale * 1.01
+    assert error / 10 <= T.error_estimate <= tol * T.scale
     assert max(T.ranks) < 12
 
 
@@ -257,10 +258,11 @@ def test_a_coarse_grid_is_reported():
     assert error / 10 <= T.error_estimate <= 10 * error
 
 
-def test_few_chebyshev_points_are_reported():
+@pytest.mark.parametrize("method", ["weighted", "rhosvd"])
+def test_few_chebyshev_points_are_reported(method):
     U = 1 / (1 + 25 * cheb2(33)[:, None] ** 2)
-    with pytest.warns(AccuracyWarning, match="not tol"):
-        T = chebtucker_from_cp(np.ones(1), [U, U], [(-1, 1)] * 2, nodes="cheb2")
+    with pytest.warns(AccuracyWarning, match="taken to be at ascending Chebyshev points"):
+        T = chebtucker_from_cp(np.ones(1), [U, U], [(-1, 1)] * 2, nodes="cheb2", method=method)
     points = points_in([(-1, 1)] * 2, 20000)
     error = np.max(np.abs(T(points) - np.prod(1 / (1 + 25 * points**2), axis=1)))
     assert error / 10 <= T.error_estimate <= 10 * error
@@ -377,6 +379,69 @@ def test_a_spline_takes_no_nodes_for_its_kinks():
     missed = np.max(np.abs(spline(t) - np.sin(9 * t)))
     assert m <= n * math.pi / 2 + 17
     assert np.max(np.abs(polynomial.chebval(t, C) - np.sin(9 * t))) <= 2 * missed
+
+
+# ---------------------------------------------------------------------------- the tolerance
+
+
+@pytest.mark.parametrize("tol", [1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7])
+@pytest.mark.parametrize("n", [40, 80, 160])
+def test_converged_means_an_estimate_within_the_tolerance(n, tol):
+    U = [gaussians(cells(n), k) for k in range(2)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        T = chebtucker_from_cp(WEIGHTS, U, CUBE[:2], tol=tol)
+    within = T.error_estimate <= tol * T.scale
+    assert T.status == ("converged" if within else "inaccurate")
+    assert len(caught) == (0 if within else 1)
+    points = points_in(CUBE[:2])
+    exact = direct(WEIGHTS, [lambda x, k=k: gaussians(x, k) for k in range(2)], points)
+    assert not within or np.max(np.abs(T(points) - exact)) <= 2 * tol * T.scale
+
+
+@pytest.mark.parametrize("share", [1.6, 2.0, 4.0])
+def test_a_tolerance_somewhat_above_what_splines_miss_is_met(share):
+    """The truncation takes what the splines leave."""
+    U = [gaussians(cells(100), k) for k in range(3)]
+    with pytest.warns(AccuracyWarning, match="the grid limits, not the truncation") as caught:
+        T = chebtucker_from_cp(WEIGHTS, U, CUBE, tol=1e-9)
+    missed = float(re.search(r"the grid miss about (\S+),", str(caught[0].message)).group(1))
+    assert 0.4 * T.error_estimate <= missed * T.scale <= T.error_estimate
+    T = chebtucker_from_cp(WEIGHTS, U, CUBE, tol=share * missed)
+    assert T.status == "converged"
+    assert T.error_estimate <= share * missed * T.scale
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_the_tolerance_is_that_of_splines_on_grids_where_none_is_given(single):
+    dtype = np.float32 if single else np.float64
+    lam, x = WEIGHTS.astype(dtype), cells(300)
+    U = [gaussians(x, k).astype(dtype) for k in range(2)]
+    tol = 1e-5 if single else 1e-6
+    for options in ({}, {"nodes": [x, x]}):
+        T = chebtucker_from_cp(lam, U, CUBE[:2], **options)
+        stated = chebtucker_from_cp(lam, U, CUBE[:2], tol=tol, **options)
+        assert T.status == "converged"
+        assert T.error_estimate == stated.error_estimate
+        assert np.array_equal(T.core, stated.core)
+
+
+def test_the_tolerance_is_small_at_chebyshev_points_and_for_functions():
+    V = [gaussians(cheb2(65), k) for k in range(2)]
+    F = [lambda x, k=k: gaussians(x, k) for k in range(2)]
+    for U, where in ((V, "cheb2"), (F, "uniform"), (F, "callables")):
+        T = chebtucker_from_cp(WEIGHTS, U, CUBE[:2], nodes=where)
+        assert T.status == "converged"
+        assert T.error_estimate <= 1e-10 * T.scale
+
+
+def test_chebyshev_points_are_those_of_numpy():
+    x = polynomial.chebpts2(30) + 2.0
+    U = np.exp(x)[:, None]
+    T = chebtucker_from_cp(np.ones(1), [U], [(1, 3)], nodes="cheb2")
+    assert float(T(np.array([1.3]))) == pytest.approx(np.exp(1.3), rel=1e-9)
+    mirrored = chebtucker_from_cp(np.ones(1), [U[::-1]], [(1, 3)], nodes="cheb2")
+    assert float(mirrored(np.array([1.3]))) == pytest.approx(np.exp(2.7), rel=1e-9)
 
 
 # ------------------------------------------------------------------------------ narrow peaks
@@ -556,8 +621,13 @@ def test_a_callable_that_is_not_finite_is_named_with_its_position():
 
 
 def test_a_tolerance_below_rounding_is_raised_with_a_warning():
-    with pytest.warns(AccuracyWarning, match="4 eps of float64"):
-        chebtucker_from_cp(ones(1), [ones(8, 1)] * 2, [(-1, 1)] * 2, tol=1e-17)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        T = chebtucker_from_cp(ones(1), [ones(8, 1)] * 2, [(-1, 1)] * 2, tol=1e-17)
+    smallest = 4 * np.finfo(float).eps
+    assert "4 eps of float64" in str(caught[0].message)
+    assert (len(caught) == 2) == (T.status == "inaccurate")
+    assert (T.error_estimate > smallest * T.scale) == (T.status == "inaccurate")
 
 
 def test_extrapolation_over_a_gap_is_warned_of():
@@ -618,14 +688,20 @@ def slice_error(T, weights, U):
 
 
 def test_the_biomolecule_of_the_paper():
-    """CP rank 743: ranks at most (40, 40, 47) at a relative error of at most 1.4e-6."""
+    """CP rank 743: ranks at most (40, 40, 47) at a relative error of at most 1.4e-6.
+
+    Splines through 256 points miss about 1e-6 of the largest value, the whole tolerance.
+    """
     file = data("biomolecule_n256_500_particles.npz")
     U = [file["U1"], file["U2"], file["U3"]]
     weights = file["weights"] / file["h"] ** 3
-    T = chebtucker_from_cp(weights, U, CUBE, tol=1e-6)
+    with pytest.warns(AccuracyWarning, match="the grid limits, not the truncation"):
+        T = chebtucker_from_cp(weights, U, CUBE, tol=1e-6)
     assert all(r <= most for r, most in zip(T.ranks, (40, 40, 47), strict=True))
-    assert slice_error(T, weights, U) <= 1.4e-6
-    assert T.status == "converged"
+    error = slice_error(T, weights, U)
+    assert 1e-6 < error <= 1.4e-6
+    assert T.status == "inaccurate"
+    assert error <= T.error_estimate / T.scale <= 10 * error
 
 
 def test_the_long_range_newton_kernel_of_the_paper():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,12 @@ def wave(x):
 @pytest.mark.parametrize("tol", [1e-3, 1e-7])
 def test_functional_hosvd_has_the_published_ranks(tol):
     m = 17
-    T = theory.functional_hosvd(wave, CUBE, m=m, tol=tol)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")  # the published tolerance is in another norm
+        T = theory.functional_hosvd(wave, CUBE, m=m, tol=tol)
+    within = T.error_estimate <= tol * T.scale
+    assert T.status == ("converged" if within else "inaccurate")
+    assert [w.category for w in caught] == ([] if within else [AccuracyWarning])
     grid = np.stack(np.meshgrid(*[cheb2(m)] * 3, indexing="ij"), -1).reshape(-1, 3)
     assert T.ranks == published_ranks(interpolant(wave(grid).reshape(m, m, m)), tol)
     assert T.degrees == (m - 1,) * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 import warnings
 
@@ -83,7 +84,7 @@ def test_values_at_chebyshev_points_meet_the_tolerance(xp, nodes):
     error = largest_error(T, xp, wave, points_in(domain))
     assert error <= 3 * tol * np.max(np.abs(F))
     assert T.status == "converged"
-    assert error / 10 <= T.error_estimate <= 3 * tol * np.max(np.abs(F))
+    assert error / 10 <= T.error_estimate <= tol * np.max(np.abs(F))
     assert T.n_evals == 28 * 31
     assert max(T.degrees) < 27  # trailing degrees are trimmed
 
@@ -179,7 +180,7 @@ def test_the_reference_is_the_tensor_product_of_splines():
     x = [np.linspace(0, 1, 30) ** 1.2, np.linspace(0, 2, 40)]
     F = np.exp(np.sin(8 * x[0])[:, None] * np.cos(3 * x[1])[None, :])
     domain = [(0.0, 1.0), (0.0, 2.0)]
-    with pytest.warns(AccuracyWarning, match="splines are no closer"):
+    with pytest.warns(AccuracyWarning, match="the grid limits, not the truncation"):
         T = chebtucker_from_values(F, domain, nodes=x, tol=1e-4)
     points = points_in(domain)
     along = CubicSpline(x[0], F)(points[:, 0])
@@ -297,6 +298,74 @@ def test_rounding_errors_are_no_tail():
     assert tail_sum(moduli, 4e-16) == 0.0
 
 
+# ---------------------------------------------------------------------------- the tolerance
+
+
+@pytest.mark.parametrize("nodes", list(GRIDS))
+@pytest.mark.parametrize("n", [24, 48, 96])
+@pytest.mark.parametrize("tol", [1e-3, 1e-4, 1e-5, 1e-6, 1e-8])
+def test_converged_means_an_estimate_within_the_tolerance(nodes, n, tol):
+    domain = [(-1, 1)] * 2
+    F = on_grid(runge, [GRIDS[nodes](n)] * 2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        T = chebtucker_from_values(F, domain, nodes=nodes, tol=tol)
+    within = T.error_estimate <= tol * T.scale
+    assert T.status == ("converged" if within else "inaccurate")
+    assert len(caught) == (0 if within else 1)
+    assert not within or largest_error(T, Numpy, runge, points_in(domain)) <= 2 * tol
+
+
+@pytest.mark.parametrize("share", [1.6, 2.0, 4.0])
+def test_a_tolerance_somewhat_above_what_splines_miss_is_met(share):
+    """The truncation takes what the splines leave."""
+    domain, F = [(-1, 1)] * 2, on_grid(wave, [cells(60)] * 2)
+    with pytest.warns(AccuracyWarning, match="the grid limits, not the truncation") as caught:
+        T = chebtucker_from_values(F, domain, nodes="uniform", tol=1e-10)
+    missed = float(re.search(r"the grid miss about (\S+),", str(caught[0].message)).group(1))
+    assert 0.4 * T.error_estimate <= missed * T.scale <= T.error_estimate
+    T = chebtucker_from_values(F, domain, nodes="uniform", tol=share * missed)
+    assert T.status == "converged"
+    assert T.error_estimate <= share * missed * T.scale
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_tolerance_is_that_of_splines_on_grids_where_none_is_given(dtype):
+    x, domain = cells(300), [(-1, 1)] * 2
+    F = on_grid(runge, [x] * 2).astype(dtype)
+    for nodes in ("uniform", [x, x]):
+        T = chebtucker_from_values(F, domain, nodes=nodes)
+        tol = 1e-5 if dtype == np.float32 else 1e-6
+        stated = chebtucker_from_values(F, domain, nodes=nodes, tol=tol)
+        assert T.status == "converged"
+        assert T.error_estimate == stated.error_estimate
+        assert np.array_equal(T.core, stated.core)
+
+
+@pytest.mark.parametrize("nodes", ["cheb2", "cheb1"])
+def test_the_tolerance_is_small_at_chebyshev_points(nodes):
+    T = chebtucker_from_values(on_grid(runge, [GRIDS[nodes](120)] * 2), [(-1, 1)] * 2, nodes=nodes)
+    assert T.status == "converged"
+    assert T.error_estimate <= 1e-10
+
+
+@pytest.mark.parametrize("nodes", ["cheb2", "cheb1"])
+def test_values_on_a_grid_taken_for_chebyshev_points_are_asked_about(nodes):
+    F = on_grid(wave, [np.linspace(-1, 1, 40)] * 2)
+    with pytest.warns(AccuracyWarning, match=rf"nodes='{nodes}'\): .* pass nodes='uniform'"):
+        chebtucker_from_values(F, [(-1, 1)] * 2, nodes=nodes)
+
+
+@pytest.mark.parametrize("nodes", ["cheb2", "cheb1"])
+def test_chebyshev_points_are_those_of_numpy(nodes):
+    t = {"cheb2": polynomial.chebpts2, "cheb1": polynomial.chebpts1}[nodes](30)
+    F = np.exp(t + 2.0)
+    T = chebtucker_from_values(F, [(1, 3)], nodes=nodes)
+    assert float(T(np.array([1.3]))) == pytest.approx(np.exp(1.3), rel=1e-9)
+    mirrored = chebtucker_from_values(F[::-1].copy(), [(1, 3)], nodes=nodes)
+    assert float(mirrored(np.array([1.3]))) == pytest.approx(np.exp(2.7), rel=1e-9)
+
+
 # -------------------------------------------------------------------------- coefficients
 
 
@@ -304,7 +373,7 @@ def test_coefficients_are_a_polynomial(xp):
     rng = np.random.default_rng(8)
     C = rng.standard_normal((6, 7)) + 1j * rng.standard_normal((6, 7))
     domain = [(0.0, 2.0), (-1.0, 3.0)]
-    T = chebtucker_from_coefficients(xp.asarray(C), domain, tol=1e-10 if xp.has_float64 else 1e-5)
+    T = chebtucker_from_coefficients(xp.asarray(C), domain, tol=1e-10 if xp.has_float64 else 3e-5)
 
     def f(x):
         t = (2 * x - np.sum(domain, axis=1)) / np.diff(domain, axis=1).T

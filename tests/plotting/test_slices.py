@@ -12,7 +12,7 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 
-BOX = [(-1.0, 1.0), (0.0, 3.0), (-2.0, 4.0)]
+BOX = [(-1.0, 1.0), (0.0, 3.0), (-2.0, 4.0), (0.0, 1.0)]
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_each_slice_has_the_values_of_the_function_at_cell_centres(xp):
     display = FunctionDisplay.from_function(
         plane(xp), at=[{2: 1.5}, {0: -0.5}], n_points=8, names="uvw", unit="volt", title="t"
     )
-    u, v, w = (centres(interval, 8) for interval in BOX)
+    u, v, w = (centres(interval, 8) for interval in BOX[:3])
     expected = [u[:, None] + v + 1.5, v[:, None] + w - 0.5]
     for shown, values in zip(display.slices, expected, strict=True):
         np.testing.assert_allclose(shown.values, values, atol=10 * xp.tolerance)
@@ -99,6 +99,31 @@ def test_all_slices_share_one_scale_which_diverges_around_zero_for_both_signs():
     assert FunctionDisplay([two]).limits == (2.0, 3.0)
 
 
+def test_limits_set_the_scale_and_tell_what_lies_beyond():
+    square = ((0, 1), (0, 1))
+    shown = Slice(np.asarray([[-2.0, 0.5], [1.0, 5.0]]), square)
+    even = FunctionDisplay([shown], limits=(-3, 3)).plot()
+    assert even.is_signed
+    assert even.images_[0].get_clim() == (-3.0, 3.0)
+    assert even.colorbar_.extend == "max"
+    odd = FunctionDisplay([shown], limits=(-1.0, 2.0)).plot()
+    assert not odd.is_signed
+    assert odd.colorbar_.extend == "both"
+    assert FunctionDisplay([shown], limits=(0.0, 5.0)).plot().colorbar_.extend == "min"
+    assert FunctionDisplay([shown]).plot().colorbar_.extend == "neither"
+    assert draw(at={0: 0.0}, n_points=4, limits=(0, 2)).limits == (0.0, 2.0)
+
+
+@pytest.mark.parametrize("extent", [((0, 1), (0, 3)), ((0, 3), (0, 1)), ((0, 1), (0, 1))], ids=str)
+def test_one_slice_fills_its_figure(extent):
+    shown = FunctionDisplay([Slice(np.eye(2), extent)]).plot()
+    shown.figure_.canvas.draw()
+    box = shown.ax_.get_window_extent()
+    whole = shown.figure_.get_window_extent()
+    assert 0 <= box.x0 < 0.9 * shown.figure_.dpi  # no more than labels at its left
+    assert box.width > 0.8 * (whole.width - 1.6 * shown.figure_.dpi)
+
+
 def test_what_is_long_and_thin_fills_its_panel():
     long, short = ((0, 100), (0, 1)), ((0, 3), (0, 1))
     shown = FunctionDisplay([Slice(np.eye(2), extent) for extent in (long, short)]).plot()
@@ -131,7 +156,12 @@ NUMPY = SimpleNamespace(asarray=np.asarray)
             ValueError,
             "ax must be 1 axes, one a slice, got 2",
         ),
-        (lambda: draw(d=1), ValueError, "T must have 2 or 3 variables"),
+        (lambda: draw(d=1), ValueError, r"of one, plot T\(x\[:, None\]\) over x"),
+        (lambda: draw(d=4), ValueError, r"fix the others by T.slice\(\{axis: value\}\)"),
+        (lambda: draw(limits=1.0), TypeError, "limits must be two ascending numbers"),
+        (lambda: draw(limits=(1.0,)), ValueError, "limits must be two ascending numbers"),
+        (lambda: draw(limits=(1.0, 1.0)), ValueError, "limits must be two ascending numbers"),
+        (lambda: draw(limits=(0.0, np.inf)), ValueError, r"limits\[1\] must be"),
         (lambda: draw(d=2, at={0: 0.0}), ValueError, "at must be left out for two variables"),
         (lambda: draw(at={}), ValueError, "at must fix one variable in each slice"),
         (lambda: draw(at=[]), ValueError, "at must fix one variable in each slice"),
@@ -142,7 +172,7 @@ NUMPY = SimpleNamespace(asarray=np.asarray)
         (lambda: draw(n_points=1), ValueError, "n_points must be at least 2"),
         (lambda: draw(names="ab"), ValueError, "names must be 3, one a variable"),
     ],
-    ids=range(15),
+    ids=range(20),
 )
 def test_what_cannot_be_drawn_is_refused(act, kind, why):
     with pytest.raises(kind, match=why):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 import warnings
 from pathlib import Path
@@ -24,9 +25,10 @@ _BEND = 2e-3
 # Above this error a grid is too coarse for the whole tensor.
 _POOR = 1e-3
 _LEGEND = (
-    "Terms: of the tensor. Estimate: what the function says of itself. Error: at all cells of the\n"
-    "three planes through the largest value met, and at 20,000 others. Both over that value. The\n"
-    "published reduction cuts the columns at an absolute tolerance."
+    "Terms: of the tensor; ranks, degrees: the largest. Told: what the function says of its\n"
+    "error. True: the largest at all cells of the three planes through the largest value met, and\n"
+    "at 20,000 others. Both over that value. The estimate is a sample: the truth may be a little\n"
+    "larger. The published reduction cuts the columns at an absolute tolerance."
 )
 
 
@@ -134,10 +136,9 @@ def data_table(found: list[Reduced]) -> Table:
     header = (
         f"{tensor.name},\n{' x '.join(map(str, tensor.shape))} cells, tol {_TOL:.0e}",
         "terms",
-        "ranks",
-        "degrees",
-        "error\nestimate",
-        "error\nmeasured",
+        "rank /\ndegree",
+        "error\ntold",
+        "error\ntrue",
         "status",
         "seconds",
         "kB",
@@ -152,8 +153,7 @@ def _line(r: Reduced) -> tuple[str, ...]:
     return (
         r.name,
         str(r.tensor.weights.shape[0]),
-        by(T.ranks),
-        by(T.degrees),
+        most(T),
         small(estimate),
         small(r.error),
         T.status,
@@ -167,9 +167,14 @@ def by(numbers: tuple[int, ...]) -> str:
     return f"{numbers[0]}" if len(set(numbers)) == 1 else " x ".join(map(str, numbers))
 
 
+def most(T: ChebTucker) -> str:
+    """Return the largest rank and the largest degree."""
+    return f"{max(T.ranks)} / {max(T.degrees)}"
+
+
 def data_legend(found: list[Reduced]) -> str:
     """Return what the table says, and what the functions warned of."""
-    told = [f"Warned, {r.name}: {r.warning}" for r in found if r.warning]
+    told = [textwrap.fill(f"Warned, {r.name}: {r.warning}", 94) for r in found if r.warning]
     return "\n".join([_LEGEND, *told])
 
 
@@ -178,5 +183,5 @@ def save_data(found: list[Reduced], path: Path) -> None:
     best = [r for r in found if "published" not in r.name][-1]
     at = [{k: float(cells(n)[best.peak[k]])} for k, n in enumerate(best.tensor.shape)][::-1]
     title = f"{best.tensor.name}, {best.name}: ranks {by(best.function.ranks)}"
-    display = FunctionDisplay.from_function(best.function, at, title=title)
+    display = FunctionDisplay.from_function(best.function, at, unit="value", title=title)
     display.figure_.savefig(path, dpi=90)

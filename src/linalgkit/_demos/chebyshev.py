@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from linalgkit._core.array import asarray, namespace_of, to_numpy
+from linalgkit._core.array import asarray, namespace_of, numpy_namespace, to_numpy
 from linalgkit._demos._callables import (
     fit_functions,
     function_legend,
@@ -30,8 +30,10 @@ from linalgkit._demos._measure import circumstances
 from linalgkit._demos._table import Table
 from linalgkit.chebyshev import ChebTucker
 from linalgkit.plotting import FunctionDisplay, Slice
-from linalgkit.plotting._display import INK
+from linalgkit.plotting._display import INK, MUTED
 
+_HOST = numpy_namespace()
+_ARROW = 2.0  # angstrom that the largest force is drawn long
 _COLOURS = {1.0: "#ffffff", -1.0: "#222222"}
 
 
@@ -82,12 +84,15 @@ def _save_crystal(cold: Solid, hot: Solid, path: Path) -> None:
     level = cold.crystal.lattice[2][1] / 4
     functions = {
         "ideal": cold.function,
-        "displaced by heat, with forces": hot.function,
-        "displaced minus ideal": hot.function - cold.function,
+        "heated": hot.function,
+        "heated minus ideal": hot.function - cold.function,
     }
     slices = [_slice(T, level)._replace(title=title) for title, T in functions.items()]
     display = FunctionDisplay(slices, unit="volt")
-    title = f"long-range potential at z = {level:.2f} angstrom; sodium white, chlorine black"
+    title = (
+        f"long-range potential at z = {level:.2f} angstrom; sodium white, chlorine black; "
+        "arrows: long-range force on each ion"
+    )
     display.plot(title=title)
     for solid, ax in zip((cold, hot), display.axes_[:2], strict=True):
         _draw_ions(solid, level, ax)
@@ -125,4 +130,13 @@ def _draw_forces(solid: Solid, level: float, ax: Any) -> None:
     xp, where = namespace_of(solid.function.core)
     slopes = solid.function.gradient(asarray(x, xp=xp, device=where), outside="extrapolate")
     forces = -VOLT * q[:, None] * to_numpy(slopes)
-    ax.quiver(x[:, 0], x[:, 1], forces[:, 0], forces[:, 1], color=INK, width=0.006, zorder=3)
+    length = float(_HOST.hypot(forces[:, 0], forces[:, 1]).max())
+    arrows = ax.quiver(
+        x[:, 0], x[:, 1], forces[:, 0], forces[:, 1], color=INK, width=0.006, zorder=3,
+        angles="xy", scale_units="xy", scale=length / _ARROW,
+    )  # fmt: skip
+    unit = float(f"{0.5 * length:.0e}")
+    ax.quiverkey(
+        arrows, 0.55, 1.045, unit, f"force {unit:g} eV/angstrom", labelpos="E", labelcolor=MUTED,
+        fontproperties={"size": 9},
+    )  # fmt: skip

@@ -27,12 +27,15 @@ from linalgkit.chebyshev._max_norm import (
     N_CHECK,
     SPLINE_GAIN,
     Rounded,
+    chebyshev_way_out,
     check_points,
     checked_tolerance,
     finished,
     placed,
     remainder,
     rounded,
+    truncation_target,
+    within_reach,
 )
 from linalgkit.chebyshev._parts import Interval, Parts, check_domain
 from linalgkit.chebyshev._resample import Mode, columns_times_powers, resolved_length
@@ -40,9 +43,11 @@ from linalgkit.chebyshev._resample import Mode, columns_times_powers, resolved_l
 _HOST = numpy_namespace()
 # Shares of the tolerance that the degrees may take, and the bases in the weighted norm: the
 # smaller ones where a peak is seen to be cut away. The degrees may take a part of what the splines
-# miss, if that is more.
+# miss, if that is too much already.
 _MISSED_SHARE = 0.3
 _DEGREE_SHARE, _BASIS_SHARES = 0.1, (0.02, 2e-4, 2e-6, 2e-8)
+# Bases that are off by no more than this share are not looked for anew.
+_OFF_SHARE = 0.1
 # Beyond so many terms what splines miss is estimated at every fourth check point.
 _MANY_TERMS = 4096
 # Roundings of a term that its rounding error counts for.
@@ -77,14 +82,18 @@ def chebtucker_from_cp(
     domain : array or sequence, shape (d, 2)
         Ends of the interval of each variable; d from 1 to 6.
     nodes : {"uniform", "cheb2", "callables"} or sequence of d arrays (n_k,)
-        Where the values are taken: at the centres of n_k equal cells; at Chebyshev points of the
-        second kind (ends included), ascending; or at ascending positions in the domain. "callables"
-        may be left out for callables.
+        Where the values are taken. "uniform": at the centres of n_k equal cells,
+        ``a + (b - a) (k + 1/2) / n_k``; positions from ``linspace(a, b, n_k)`` are others and are
+        passed as arrays. "cheb2": at Chebyshev points of the second kind (ends included),
+        ascending, which are ``numpy.polynomial.chebyshev.chebpts2(n_k)`` moved to the interval;
+        values at descending ones give a mirrored function. Arrays: at ascending positions in the
+        domain. "callables" may be left out for callables.
     degrees : int or sequence of int, optional
         Highest powers, one a variable, from 1 to 16384. None: found.
     tol : float, optional
-        Largest error asked for, relative to the largest value met. None: 1e-10, in single precision
-        1e-5, also where that of a factor alone is single.
+        Largest error asked for, relative to the largest value met. None: 1e-10 for callables and
+        at Chebyshev points, 1e-6 through splines ("uniform" and arrays of positions), in single
+        precision 1e-5, also where that of a factor alone is single.
     method : {"weighted", "rhosvd"}
         "weighted": bases of the modes from columns weighted by the norms of their terms, then a
         truncation of the core. "rhosvd": the published reduced HOSVD, which cuts the columns at an
@@ -109,8 +118,9 @@ def chebtucker_from_cp(
     Warns
     -----
     AccuracyWarning
-        If the tolerance is missed (`status` is "inaccurate" then), if `tol` is below 4 eps (which
-        is taken), or if positions end far from an end of the domain.
+        If `error_estimate` exceeds `tol` times the largest value met (`status` is "inaccurate"
+        then; where the grid limits, not the truncation, the message says so), if `tol` is below
+        4 eps (which is taken), or if positions end far from an end of the domain.
 
     See Also
     --------
@@ -136,9 +146,9 @@ def chebtucker_from_cp(
     largest and the narrowest terms, by which the truncation is chosen too: an estimate from below,
     no bound. On grids the distance of the splines to those through every second position, over 16,
     is added (at every fourth point, for more than 4096 terms): what the splines miss, for functions
-    that the grid resolves. Otherwise the sum of the coefficients beyond those found, extrapolated
-    from their decay, is added. All of it is relative to the values of `f` itself, also where the
-    terms cancel.
+    that the grid resolves. The truncation takes 2/5 of the tolerance, or less for that. Otherwise
+    the sum of the coefficients beyond those found, extrapolated from their decay, is added. All of
+    it is relative to the values of `f` itself, also where the terms cancel.
 
     What the bases leave out of `f` is bounded, before the core is formed, by ``sqrt(sum_l w_l)``
     times the norms of discarded singular values (Cauchy and Schwarz), where w_l are the norms of
@@ -175,7 +185,7 @@ def chebtucker_from_cp(
     check_choice("method", method, ("weighted", "rhosvd"))
     wanted = checked_degrees(degrees, len(intervals))
     cp = canonical(weights, factors, intervals, nodes)
-    tolerance = checked_tolerance(tol, cp.place.xp, cp.coarsest)
+    tolerance = checked_tolerance(tol, cp.place.xp, cp.coarsest, by_splines=cp.is_on_grids)
     answer: ChebTucker = settled(cp, lambda c: _built(c, intervals, wanted, tolerance, method))
     return answer
 
@@ -195,15 +205,13 @@ def _built(
         lengths = found_lengths(cp, target, reference.missed)
     else:
         lengths = [m + 1 for m in degrees]
-    unseen = reference.missed
     if method == "rhosvd":
         parts = _as_published(cp, [mode.coefficients(m) for mode, m in _each(cp, lengths)], tol)
         values = scattered(parts, placed(reference.points, xp, cp.place.device), "extrapolate")
+        unseen = reference.missed if cp.is_called else _unseen(cp, parts, reference)
     else:
-        fine, result = _reduced(cp, lengths, reference, target, degrees is not None)
+        unseen, result = _reduced(cp, lengths, reference, target, degrees is not None)
         parts, values = result.parts, result.values
-        if not cp.is_on_grids:
-            unseen += remainder(fine, reference.noise, reference.points[N_CHECK:, :])
     return finished(
         parts,
         intervals,
@@ -213,7 +221,8 @@ def _built(
         scale=reference.scale,
         tol=tol,
         n_evals=cp.n_values,
-        way_out=_way_out(cp, degrees, reference.noise > tol * reference.scale),
+        way_out=_way_out(cp, degrees, reference, tol, unseen),
+        missed=reference.missed,
     )
 
 
@@ -224,8 +233,8 @@ def _each(cp: Canonical, lengths: Sequence[int]) -> Iterator[tuple[Mode, int]]:
 
 def _reduced(
     cp: Canonical, lengths: Sequence[int], reference: Reference, target: float, keep: bool
-) -> tuple[Parts, Rounded]:
-    """Return parts before and after the truncation.
+) -> tuple[float, Rounded]:
+    """Return what the data leave open, and truncated parts.
 
     The norm of a narrow peak is small, so that bases may lack it. Where they are off at the check
     points they are found anew, with smaller shares of the target as long as that helps.
@@ -235,11 +244,22 @@ def _reduced(
         C = [mode.coefficients(m) for mode, m in _each(cp, lengths)]
         fine = weighted_reduction(C, cp.weights, share * target, xp)
         del C
-        result = rounded(fine, 0.5 * target, reference.points, keep_degrees=keep)
+        unseen = _unseen(cp, fine, reference)
+        result = rounded(
+            fine, truncation_target(target, unseen), reference.points, keep_degrees=keep
+        )
         before, off = off, max_abs(reference.values - result.reference, xp)
-        if off <= max(target, reference.missed) or off > 0.5 * before:
+        enough = _OFF_SHARE * target if within_reach(target, unseen) else max(target, unseen)
+        if off <= enough or off > 0.5 * before:
             break
-    return fine, result
+    return unseen, result
+
+
+def _unseen(cp: Canonical, fine: Parts, reference: Reference) -> float:
+    """Return what splines miss, or what the coefficients beyond those found add up to."""
+    if cp.is_on_grids:
+        return reference.missed
+    return remainder(fine, reference.noise, reference.points[N_CHECK:, :])
 
 
 class Reference(NamedTuple):
@@ -273,7 +293,10 @@ def found_lengths(cp: Canonical, target: float, missed: float = 0.0) -> list[int
     """Return how many nodes each mode takes for an error of `target`, or what splines miss."""
     heights = cp.heights
     total = max(float(heights.sum()), _NOTHING)
-    level = max(_DEGREE_SHARE * target / len(cp.modes), _MISSED_SHARE * missed) / math.sqrt(total)
+    level = _DEGREE_SHARE * target / len(cp.modes)
+    if not within_reach(target, missed):
+        level = max(level, _MISSED_SHARE * missed)
+    level /= math.sqrt(total)
     lengths = []
     for mode in cp.modes:
         amplitudes = _HOST.sqrt(heights) / _HOST.where(mode.tops > 0, mode.tops, 1.0)
@@ -289,12 +312,18 @@ def _as_published(cp: Canonical, C: Sequence[Array], tol: float) -> Parts:
     return Parts(ldexp(parts.core, -cp.exponent, xp), parts.factors, parts.intervals, xp)
 
 
-def _way_out(cp: Canonical, degrees: tuple[int, ...] | None, cancels: bool) -> str:
+def _way_out(
+    cp: Canonical, degrees: tuple[int, ...] | None, reference: Reference, tol: float, unseen: float
+) -> str:
     """Return what would help where the tolerance is missed."""
-    if cancels:
+    open_data = unseen > 0.5 * tol * reference.scale
+    if reference.noise > tol * reference.scale:
         return "The terms cancel so far that their rounding errors show: no smaller tol is met."
-    if degrees is not None:
+    if degrees is not None and not (cp.is_on_grids and open_data):
         return "Leave degrees to None, or raise them."
     if cp.is_called:
         return "Cut the box where the functions are not smooth, or take a larger tol."
+    if not cp.is_on_grids:
+        way_out = "Take a larger tol, or method='weighted' in place of 'rhosvd'."
+        return chebyshev_way_out("cheb2") if open_data else way_out
     return "Take a finer grid, a larger tol, or functions as factors with nodes='callables'."

@@ -47,19 +47,30 @@ _HOST = numpy_namespace()
 N_CHECK = 1024
 _SEED = 25030169
 _ROUNDS = 8
-# An estimate beyond this many tolerances is reported as inaccurate.
-_SLACK = 3.0
+# Tolerances on grids that splines go through, and else; both where none is given.
+_SPLINE_TOL, _TOL, _SINGLE_TOL = 1e-6, 1e-10, 1e-5
+# Shares of an error: what a truncation may take, what it may take of what is left by the data, and
+# how much those may leave open at most for the tolerance to be within reach.
+_TRUNCATION_SHARE, _LEFT_SHARE, _OPEN_SHARE = 0.4, 0.8, 0.7
+# From this share of an error on the grid is named as its reason.
+_GRID_SHARE = 0.4
 # Points through which the coefficients along one mode are looked at.
 _LINES = 128
 # What a cubic spline loses by a grid twice as wide: it is of order four.
 SPLINE_GAIN = 16.0
 
 
-def checked_tolerance(tol: object, xp: Namespace, dtype: DType) -> float:
-    """Return the tolerance, 1e-10 or in single precision 1e-5 for None, not below 4 eps."""
+def checked_tolerance(
+    tol: object, xp: Namespace, dtype: DType, *, by_splines: bool = False
+) -> float:
+    """Return the tolerance, not below 4 eps.
+
+    For None it is 1e-10, where splines go through the data 1e-6, in single precision 1e-5.
+    """
     smallest = 4 * eps(xp, dtype)
     if tol is None:
-        return 1e-5 if smallest > 1e-10 else 1e-10
+        usual = _SPLINE_TOL if by_splines else _TOL
+        return _SINGLE_TOL if smallest > _TOL else usual
     value = check_float("tol", tol, low=0.0, low_open=True)
     if value >= smallest:
         return value
@@ -96,6 +107,20 @@ def unit_box(d: int) -> tuple[Interval, ...]:
 
 
 # ------------------------------------------------------------------------------- truncation
+
+
+def within_reach(error: float, unseen: float) -> bool:
+    """Tell whether an error can be kept beside what the data leave open."""
+    return unseen <= _OPEN_SHARE * error
+
+
+def truncation_target(error: float, unseen: float) -> float:
+    """Return what a truncation may add, so that with what the data leave open it is in `error`.
+
+    Where the data leave more open than that there is nothing to keep, and no use in higher ranks.
+    """
+    most = _TRUNCATION_SHARE * error
+    return min(most, _LEFT_SHARE * (error - unseen)) if within_reach(error, unseen) else most
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,10 +278,12 @@ def finished(
     tol: float,
     n_evals: int,
     way_out: str,
+    missed: float = 0.0,
 ) -> ChebTucker:
     """Return the function ``2**exponent`` times the parts over a box, warned of if inaccurate.
 
-    `error` and `scale` are those of the parts. The rounding to the answer's dtype is added.
+    `error` and `scale` are those of the parts, and `missed` what of it is due to splines. The
+    rounding to the answer's dtype is added.
     """
     xp = parts.xp
     error = error + eps(xp, dtype) * scale
@@ -268,12 +295,9 @@ def finished(
             "the function must be representable in its dtype, got a core beyond the largest "
             f"number of {dtype_name(xp, dtype)}. Divide the data by a power of two first."
         )
-    inaccurate = error > _SLACK * tol * scale
+    inaccurate = error > tol * scale
     if inaccurate:
-        warn_caller(
-            f"the error is about {error / scale:.1e} of the largest value met, not tol = {tol:.1e}"
-            f". {way_out}"
-        )
+        warn_caller(_reason(error, missed, scale, tol) + way_out)
     return assemble(
         Parts(core, parts.factors, tuple(intervals), xp),
         dtype=dtype,
@@ -281,4 +305,26 @@ def finished(
         scale=ldexp_float(scale, exponent),
         n_evals=n_evals,
         status="inaccurate" if inaccurate else "converged",
+    )
+
+
+def _reason(error: float, missed: float, scale: float, tol: float) -> str:
+    """Return how far an answer is off, and whether the grid is the reason."""
+    unit = scale if scale > 0 else 1.0
+    text = f"the error is about {error / unit:.1e} of the largest value met, not tol = {tol:.1e}"
+    if missed <= _GRID_SHARE * error:
+        return text + ". "
+    return (
+        f"{text}: the grid limits, not the truncation. Cubic splines through the grid miss about "
+        f"{missed / unit:.1e}, whatever the truncation, and all else adds "
+        f"{(error - missed) / unit:.1e}. "
+    )
+
+
+def chebyshev_way_out(nodes: str) -> str:
+    """Return what would help where coefficients of values at Chebyshev points have not decayed."""
+    return (
+        "The coefficients have not decayed: take more points, or a larger tol. The values are "
+        f"taken to be at ascending Chebyshev points (nodes={nodes!r}): for values on another grid "
+        "pass nodes='uniform' (centres of equal cells) or the positions."
     )

@@ -48,6 +48,7 @@ from linalgkit.chebyshev._grid import weighted_coefficients
 from linalgkit.chebyshev._max_norm import (
     SPLINE_GAIN,
     Rounded,
+    chebyshev_way_out,
     check_points,
     checked_tolerance,
     contracted,
@@ -56,7 +57,9 @@ from linalgkit.chebyshev._max_norm import (
     placed,
     remainder,
     rounded,
+    truncation_target,
     unit_box,
+    within_reach,
 )
 from linalgkit.chebyshev._node_grids import checked_grids
 from linalgkit.chebyshev._parts import Interval, Parts, check_domain, orthonormal
@@ -100,12 +103,16 @@ def chebtucker_from_values(
     domain : array or sequence, shape (d, 2)
         Ends of the interval of each variable.
     nodes : {"cheb2", "cheb1", "uniform"} or sequence of d arrays (n_k,)
-        Where the values are taken: at Chebyshev points of the second kind (ends included) or of
-        the first kind, ascending; at the centres of equal cells; or at ascending positions in the
-        domain, by which not-a-knot cubic splines go, extrapolated to the ends.
+        Where the values are taken. "cheb2", "cheb1": at Chebyshev points of the second kind (ends
+        included) or of the first, ascending, which are ``numpy.polynomial.chebyshev.chebpts2(n)``
+        or ``chebpts1(n)`` moved to the interval; values at descending ones, ``cos(pi k / (n - 1))``
+        for k = 0, 1, ..., give a mirrored function. "uniform": at the centres of n_k equal cells,
+        ``a + (b - a) (k + 1/2) / n_k``; positions from ``linspace(a, b, n_k)`` are others and are
+        passed as arrays. Arrays: at ascending positions in the domain. Through the last two go
+        not-a-knot cubic splines, extrapolated to the ends.
     tol : float, optional
-        Largest error asked for, relative to the largest value. None: 1e-10, in single precision
-        1e-5.
+        Largest error asked for, relative to the largest value. None: 1e-10 at Chebyshev points,
+        1e-6 through splines, in single precision 1e-5.
 
     Returns
     -------
@@ -123,8 +130,9 @@ def chebtucker_from_values(
     Warns
     -----
     AccuracyWarning
-        If the data do not resolve the function to the tolerance, if `tol` is below 4 eps (which is
-        taken), or if positions end far from an end of the domain.
+        If `error_estimate` exceeds `tol` times the largest value (`status` is "inaccurate" then):
+        the data do not resolve the function. If `tol` is below 4 eps (which is taken), or if
+        positions end far from an end of the domain.
 
     See Also
     --------
@@ -134,12 +142,14 @@ def chebtucker_from_values(
     -----
     `error_estimate` counts the truncation, at all the data and at 1024 points and some near the
     largest values against a hundred times finer version of the same data, and what the data leave
-    open. At Chebyshev points that is the sum of all further
-    coefficients, extrapolated from the decay of the last quarter of those found; a mode with one
-    value is taken as constant. On other grids it is the distance to the splines, and that of those
-    from splines through every second position, over 16: an estimate of what the splines miss,
-    which holds for functions that the grid resolves. Degrees end at about twice the number of grid
-    points, and earlier where more would only follow the kinks of the splines.
+    open. At Chebyshev points that is the sum of all further coefficients, extrapolated from the
+    decay of the last quarter of those found; a mode with one value is taken as constant. On other
+    grids it is the distance to the splines, and that of those from splines through every second
+    position, over 16: an estimate of what the splines miss, which holds for functions that the grid
+    resolves. The truncation takes 2/5 of the tolerance, or less for what the data leave open; where
+    that alone is above the tolerance, the warning names the grid and its size. Degrees end at about
+    twice the number of grid points, and earlier where more would only follow the kinks of the
+    splines.
 
     No truncation is taken that is off at any of the data by more than the tolerance, so that a
     peak of a few values is kept, small as its norm is.
@@ -166,7 +176,8 @@ def chebtucker_from_values(
     data = check_tensor("values", values, len(intervals))
     if isinstance(nodes, str):
         check_choice("nodes", nodes, ("cheb2", "cheb1", "uniform"))
-    tolerance = checked_tolerance(tol, data.xp, data.dtype)
+    by_splines = not isinstance(nodes, str) or nodes == "uniform"
+    tolerance = checked_tolerance(tol, data.xp, data.dtype, by_splines=by_splines)
     if isinstance(nodes, str) and nodes != "uniform":
         return _from_chebyshev(data, intervals, nodes, tolerance)
     grids = checked_grids(nodes, data.F.shape, intervals)
@@ -185,9 +196,8 @@ def chebtucker_from_coefficients(C: Array, domain: Any, *, tol: float | None = N
     domain : array or sequence, shape (d, 2)
         Ends of the interval of each variable.
     tol : float, optional
-        Largest error asked for, relative to the largest value at 1024 points and the
-        corners. None: 1e-10, in
-        single precision 1e-5.
+        Largest error asked for, relative to the largest value at 1024 points and the corners.
+        None: 1e-10, in single precision 1e-5.
 
     Returns
     -------
@@ -204,7 +214,8 @@ def chebtucker_from_coefficients(C: Array, domain: Any, *, tol: float | None = N
     Warns
     -----
     AccuracyWarning
-        If the tolerance is missed at the check points, or is below 4 eps (which is taken).
+        If `error_estimate` exceeds `tol` times the largest value met (`status` is "inaccurate"
+        then), or if `tol` is below 4 eps (which is taken).
 
     See Also
     --------
@@ -246,10 +257,14 @@ def chebtucker_from_coefficients(C: Array, domain: Any, *, tol: float | None = N
     points = _HOST.concat([check_points(len(intervals)), corners], axis=0)
     sample = scattered(fine, placed(points, xp, fine.device), "extrapolate")
     scale = max(max_abs(sample, xp), least)
-    result = rounded(fine, max(0.5 * tolerance * scale, _NOTHING), points)
     rounding = 2.0 * eps(xp, W.dtype) * sum(W.shape) * float(xp.sum(xp.abs(data.F)))
+    target = truncation_target(tolerance * scale, lost + rounding)
+    result = rounded(fine, max(target, _NOTHING), points)
     error = result.largest + lost + rounding
-    return _finished(result, error, data, intervals, tolerance, scale, "Take a larger tol.")
+    way_out = "Take a larger tol."
+    if rounding > target:
+        way_out = "Rounding errors show: take a larger tol, or double precision."
+    return _finished(result, error, data, intervals, tolerance, scale, way_out)
 
 
 class Data(NamedTuple):
@@ -269,6 +284,7 @@ def _finished(
     tol: float,
     scale: float,
     way_out: str,
+    missed: float = 0.0,
 ) -> ChebTucker:
     """Return the function from truncated parts."""
     return finished(
@@ -281,12 +297,13 @@ def _finished(
         tol=tol,
         n_evals=math.prod(data.F.shape),
         way_out=way_out,
+        missed=missed,
     )
 
 
-def _goal(tol: float, scale: float, xp: Namespace, dtype: DType) -> float:
-    """Return the largest error that a truncation may make."""
-    return max(0.5 * tol * scale, _ROUNDINGS * eps(xp, dtype) * scale, _NOTHING)
+def _goal(error: float, unseen: float, rounding: float) -> float:
+    """Return the largest error that a truncation may make, not below what roundings make."""
+    return max(truncation_target(error, unseen), _ROUNDINGS * rounding, _NOTHING)
 
 
 # ------------------------------------------------------------------------- Chebyshev points
@@ -302,15 +319,16 @@ def _from_chebyshev(
     C = (weighted_coefficients if nodes == "cheb2" else _weighted_first_kind)(F, xp)
     peaks = peak_points(F, grids, xp)
     points = _HOST.concat([check_points(F.ndim), peaks], axis=0)
-    goal = _goal(tol, scale, xp, F.dtype)
     for share in _FINE_SHARES:
         fine, lost = fine_parts(C, max(share * tol * scale, _NOTHING), xp)
+        unseen = lost + remainder(fine, 4 * eps(xp, data.dtype) * scale, peaks)
+        goal = _goal(tol * scale, unseen, eps(xp, F.dtype) * scale)
         result = rounded(fine, goal, points, at_data=lambda p: residual(p, F, grids, xp)[0])
         if result.before <= goal:
             break
-    unseen = lost + remainder(fine, 4 * eps(xp, data.dtype) * scale, peaks)
-    way_out = "The coefficients have not decayed: take more points, or a larger tol."
     error = max(result.largest, result.seen) + unseen
+    decayed = unseen <= 0.5 * tol * scale
+    way_out = "Take a larger tol." if decayed else chebyshev_way_out(nodes)
     return _finished(result, error, data, intervals, tol, scale, way_out)
 
 
@@ -367,7 +385,8 @@ def _from_grid(
     reference = _at(core, splines, points, xp)
     coarse = [CubicSpline(t[::2], B[::2, :]) for t, B in zip(grids, columns, strict=True)]
     missed = max_abs(reference - _at(core, coarse, points, xp), xp) / SPLINE_GAIN
-    goal = _goal(tol, scale, xp, F.dtype)
+    goal = _goal(tol * scale, lost + missed, eps(xp, F.dtype) * scale)
+    enough = goal if within_reach(tol * scale, lost + missed) else max(goal, missed)
     level = 2.0 * _DEGREE_SHARE * goal / F.ndim
     lines = _HOST.concat([_random_places(F.shape), places], axis=0)
     lengths: list[int] = []
@@ -380,13 +399,13 @@ def _from_grid(
             break
         fine = _through(core, splines, lengths, xp)
         result = rounded(fine, goal, points, at_data=lambda p: residual(p, F, grids, xp)[0])
-        if result.before <= max(goal, missed):
+        if result.before <= enough:
             break
         worst = residual(fine, F, grids, xp)[1]
         lines = _HOST.concat([lines, _HOST.asarray([worst])], axis=0)
     error = max(max_abs(reference - result.values, xp), result.seen) + lost + missed
-    way_out = "The splines are no closer: take a finer grid, Chebyshev points, or a larger tol."
-    return _finished(result, error, data, intervals, tol, scale, way_out)
+    way_out = "Take a finer grid, values at Chebyshev points, or a larger tol."
+    return _finished(result, error, data, intervals, tol, scale, way_out, missed)
 
 
 def _at(core: Array, splines: Sequence[CubicSpline], points: Array, xp: Namespace) -> Array:

@@ -8,7 +8,9 @@ plain 2-norm of coefficients and cut with a tolerance that is relative to that n
     T = cp_full(weights, factors, domain)            # a canonical tensor, all coefficients formed
     T = cp_rhosvd(weights, factors, domain)          # a canonical tensor, reduced HOSVD
 
-They are here to compare with. :func:`~linalgkit.chebyshev.chebtucker`,
+They are here to compare with. Their tolerance is a share of the 2-norm of coefficients or of the
+columns, while `status` compares the largest error with it: an answer as good as published may be
+"inaccurate", and is so with a warning. :func:`~linalgkit.chebyshev.chebtucker`,
 :func:`~linalgkit.chebyshev.chebtucker_from_values` and
 :func:`~linalgkit.chebyshev.chebtucker_from_cp` find the degrees and keep a tolerance in the maximum
 norm. The error estimates are ours: none was part of the released code.
@@ -69,7 +71,10 @@ __all__ = ["cp_full", "cp_rhosvd", "functional_hosvd", "tensor_input"]
 _HOST = numpy_namespace()
 #: Chebyshev points of each variable and tolerance of the authors' experiments.
 POINTS, TOLERANCE = 129, 1e-7
-_WAY_OUT = "The number of points is fixed here: raise m, or take the main function, which finds it."
+_WAY_OUT = (
+    "The number of points is fixed here, and the truncation keeps tol in a norm of coefficients: "
+    "raise m, take a smaller tol, or the main function, which finds both."
+)
 
 
 @capability("chebyshev.theory.functional_hosvd")
@@ -117,7 +122,8 @@ def functional_hosvd(
     Warns
     -----
     AccuracyWarning
-        If `m` points do not resolve the function to the tolerance.
+        If `error_estimate` exceeds `tol` times the largest value met: `m` points do not resolve the
+        function to the tolerance, or the truncation, measured in another norm, is off by more.
 
     Notes
     -----
@@ -192,7 +198,7 @@ def tensor_input(
     Warns
     -----
     AccuracyWarning
-        If `m` points do not resolve the splines, or those not the data, to the tolerance.
+        As :func:`functional_hosvd`, and if the splines miss more than the tolerance.
 
     Notes
     -----
@@ -267,7 +273,7 @@ def cp_full(
     Warns
     -----
     AccuracyWarning
-        If the tolerance is missed.
+        As :func:`functional_hosvd`, and if splines miss more than the tolerance.
 
     Notes
     -----
@@ -417,6 +423,7 @@ def _answer(
         tol=tol,
         n_evals=case.n_evals,
         way_out=_WAY_OUT,
+        missed=reference.missed,
     )
 
 

@@ -19,7 +19,8 @@ from linalgkit._core.array import (
 from linalgkit._core.validation import check_float, check_int, message
 from linalgkit.plotting._display import INK, MUTED, HostArray, on_host
 
-_SIDE = 3.4  # inches of a panel
+_SIDE, _SINGLE_SIDE, _FRAME = 3.4, 4.4, 0.7  # inches of a panel, of one alone, of its labels
+_LEAST_HEIGHT = 1.8
 _LONGEST = 4.0  # times as long as wide is drawn true to scale
 
 
@@ -48,7 +49,8 @@ class FunctionDisplay:
     """Slices of a function side by side, in one scale of colours.
 
     Complex values are shown by their modulus. Real values of both signs have a diverging scale
-    around zero, others one from their least to their largest value.
+    around zero, others one from their least to their largest value. With `limits` the scale is
+    diverging where these are one number with both signs; what lies beyond has the colour of an end.
 
     Parameters
     ----------
@@ -56,6 +58,15 @@ class FunctionDisplay:
         Values, intervals, labels and titles; see :class:`~linalgkit.plotting.Slice`.
     unit : str, optional
         What the scale of colours measures.
+    limits : tuple of (float, float), optional
+        Ends of the scale of colours. By default those of the values.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        If there is no slice, values or intervals do not fit, or the limits do not ascend.
 
     Attributes
     ----------
@@ -101,16 +112,29 @@ class FunctionDisplay:
     images_: list[Any]
     colorbar_: Any
 
-    def __init__(self, slices: Sequence[Slice], *, unit: str | None = None) -> None:
+    def __init__(
+        self,
+        slices: Sequence[Slice],
+        *,
+        unit: str | None = None,
+        limits: tuple[float, float] | None = None,
+    ) -> None:
         if not slices:
             raise ValueError("slices must have at least one slice, got none.")
         self.slices = [_checked(i, s) for i, s in enumerate(slices)]
         self.unit = unit
-        low = min(float(s.values.min()) for s in self.slices)
-        high = max(float(s.values.max()) for s in self.slices)
+        low, high = self._reach()
         self.is_signed = low < 0 < high
         largest = max(-low, high)
         self.limits = (-largest, largest) if self.is_signed else (low, high)
+        if limits is not None:
+            self.limits = _checked_limits(limits)
+            self.is_signed = self.limits[0] == -self.limits[1]
+
+    def _reach(self) -> tuple[float, float]:
+        """Return the least and the largest value."""
+        low = min(float(s.values.min()) for s in self.slices)
+        return low, max(float(s.values.max()) for s in self.slices)
 
     @classmethod
     def from_function(
@@ -121,6 +145,7 @@ class FunctionDisplay:
         n_points: int = 240,
         names: Sequence[str] | None = None,
         unit: str | None = None,
+        limits: tuple[float, float] | None = None,
         title: str | None = None,
         ax: Any = None,
     ) -> Self:
@@ -141,6 +166,8 @@ class FunctionDisplay:
             Names of the variables; x, y and z by default.
         unit : str, optional
             What the scale of colours measures.
+        limits : tuple of (float, float), optional
+            Ends of the scale of colours; by default those of the values.
         title : str, optional
             Title above all slices.
         ax : matplotlib Axes, or sequence of them, optional
@@ -154,12 +181,15 @@ class FunctionDisplay:
         Raises
         ------
         TypeError
-            If `at` is of the wrong kind.
+            If `at` or `limits` is of the wrong kind.
         ValueError
-            If the function has another number of variables, a value lies outside its box, or names
-            or axes do not fit.
+            If the function has another number of variables, a value lies outside its box, or names,
+            limits or axes do not fit.
         """
         d = len(T.domain)
+        if d == 1:
+            rule = "have 2 or 3 variables to be drawn; of one, plot T(x[:, None]) over x"
+            raise ValueError(message("T", rule, d))
         if d not in (2, 3):
             rule = "have 2 or 3 variables to be drawn; fix the others by T.slice({axis: value})"
             raise ValueError(message("T", rule, d))
@@ -168,7 +198,8 @@ class FunctionDisplay:
         if len(names) != d:
             raise ValueError(message("names", f"be {d}, one a variable", len(names)))
         planes = _planes(at, T.domain)
-        display = cls([_slice(T, plane, n_points, names) for plane in planes], unit=unit)
+        slices = [_slice(T, plane, n_points, names) for plane in planes]
+        display = cls(slices, unit=unit, limits=limits)
         return display.plot(ax, title=title)
 
     def plot(self, ax: Any = None, *, title: str | None = None) -> Self:
@@ -196,7 +227,7 @@ class FunctionDisplay:
         self.figure_ = self.ax_.figure
         pairs = zip(self.axes_, self.slices, strict=True)
         self.images_ = [self._draw(panel, shown) for panel, shown in pairs]
-        options = {"shrink": 0.85, "pad": 0.02, "aspect": 24}
+        options = {"shrink": 0.85, "pad": 0.02, "aspect": 24, "extend": self._extend()}
         self.colorbar_ = self.figure_.colorbar(self.images_[-1], ax=self.axes_, **options)
         self.colorbar_.outline.set_visible(False)
         self.colorbar_.ax.tick_params(color=MUTED, labelcolor=INK, labelsize=8)
@@ -216,23 +247,32 @@ class FunctionDisplay:
         if ax is None:
             from matplotlib import pyplot
 
-            size = (_SIDE * count + 0.9, _SIDE + 0.4)
+            side = _SIDE if count > 1 else _SINGLE_SIDE
+            widths, heights = zip(*(_panel(s, side) for s in self.slices), strict=True)
+            size = (sum(widths) + 0.9, max(*heights, _LEAST_HEIGHT) + 0.4)
             figure = pyplot.figure(figsize=size, layout="constrained")
-            return list(figure.subplots(1, count, squeeze=False).ravel())
+            return list(figure.subplots(1, count, squeeze=False, width_ratios=widths).ravel())
         given = [ax] if hasattr(ax, "imshow") else list(ax)
         if len(given) != count:
             raise ValueError(message("ax", f"be {count} axes, one a slice", len(given)))
         return given
 
+    def _extend(self) -> str:
+        """Return at which ends of the scale values lie beyond."""
+        low, high = self._reach()
+        return {
+            (False, False): "neither", (True, False): "min",
+            (False, True): "max", (True, True): "both",
+        }[low < self.limits[0], high > self.limits[1]]  # fmt: skip
+
     def _draw(self, ax: Any, shown: Slice) -> Any:
         """Draw one slice."""
         (left, right), (bottom, top) = shown.extent
-        ratio = (top - bottom) / (right - left)
         image = ax.imshow(
             np.asarray(shown.values).T,
             origin="lower",
             extent=(left, right, bottom, top),
-            aspect="equal" if 1 / _LONGEST <= ratio <= _LONGEST else "auto",
+            aspect="auto" if _ratio(shown) is None else "equal",
             cmap="RdBu_r" if self.is_signed else "viridis",
             vmin=self.limits[0],
             vmax=self.limits[1],
@@ -248,6 +288,33 @@ class FunctionDisplay:
 
 
 # --------------------------------------------------------------------------------- the slices
+
+
+def _checked_limits(limits: Any) -> tuple[float, float]:
+    """Return the ends of the scale of colours."""
+    rule = "be two ascending numbers (low, high)"
+    if not isinstance(limits, (list, tuple)):
+        raise TypeError(message("limits", rule, limits))
+    if len(limits) != 2:
+        raise ValueError(message("limits", rule, limits))
+    low, high = (check_float(f"limits[{i}]", end) for i, end in enumerate(limits))
+    if not low < high:
+        raise ValueError(message("limits", rule, limits))
+    return low, high
+
+
+def _ratio(shown: Slice) -> float | None:
+    """Return height over width, or None for what is too long to be drawn true to scale."""
+    (left, right), (bottom, top) = shown.extent
+    ratio = (top - bottom) / (right - left)
+    return ratio if 1 / _LONGEST <= ratio <= _LONGEST else None
+
+
+def _panel(shown: Slice, side: float) -> tuple[float, float]:
+    """Return width and height in inches of a panel, the longer of them `side`."""
+    ratio = _ratio(shown) or 1.0
+    inner = side - _FRAME
+    return _FRAME + inner * min(1.0, 1 / ratio), _FRAME + inner * min(1.0, ratio)
 
 
 def _checked(i: int, given: Slice) -> Slice:
