@@ -49,7 +49,7 @@ _SMALLEST_CHUNK = 16
 # Moving the core pays from so many points on, where another mode has so much larger a rank.
 _MOVE_POINTS, _MOVE_GAIN = 256, 1.25
 # Rows of a grid whose values are written by one product.
-_GRID_ROWS = 512
+_GRID_ROWS = 128
 
 
 # ------------------------------------------------------------------------------ scattered points
