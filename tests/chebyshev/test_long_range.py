@@ -566,7 +566,7 @@ def test_a_tolerance_beyond_rounding_warns_and_tells_the_error(rng: Any) -> None
         ({"domain": 3.0}, (TypeError, ValueError), "domain"),
         ({"alpha": 0.0}, ValueError, "alpha must"),
         ({"alpha": -1.0}, ValueError, "alpha must"),
-        ({"alpha": math.inf}, ValueError, "alpha must be finite and greater"),
+        ({"alpha": math.inf}, ValueError, "alpha must be greater than 0.0 and finite"),
         ({"alpha": None}, TypeError, "alpha must"),
         ({"alpha": 1e-310}, ValueError, "alpha must be of a size"),
         ({"points": np.full((4, 3), 1e200)}, ValueError, "points must lie within"),

@@ -171,7 +171,7 @@ def test_nobody_and_nowhere() -> None:
         ({"x": np.zeros((2, 3), dtype=complex)}, TypeError, "x must be real"),
         ({"alpha": 0.0}, ValueError, "alpha must"),
         ({"alpha": "1"}, TypeError, "alpha must"),
-        ({"alpha": math.inf}, ValueError, "alpha must be finite"),
+        ({"alpha": math.inf}, ValueError, "alpha must be greater than 0.0 and finite"),
         ({"points": np.full((4, 3), 1e200), "alpha": 1e200}, ValueError, "points must lie, as x"),
         ({"points": np.full((4, 3), 1e300)}, ValueError, "points must lie, as x, within"),
         ({"x": np.full((2, 3), -1e300)}, ValueError, "points must lie, as x, within"),

@@ -203,8 +203,6 @@ def check_float(
         If it is NaN, infinite or outside the interval.
     """
     rule = _range_rule(low, high, low_open, high_open)
-    if finite and (low is None) != (high is None):
-        rule = f"be finite and {rule.removeprefix('be ')}"
     if isinstance(value, (bool, np.bool_, str, bytes, complex, np.complexfloating)):
         _kind_error(name, "be a real number", value, why, way_out)
     try:
@@ -215,6 +213,8 @@ def check_float(
         raise ValueError(message(name, rule, value, why=why, way_out=way_out)) from None
     allowed = not math.isnan(number) and (not finite or math.isfinite(number))
     if not (allowed and _inside(number, low, high, low_open, high_open)):
+        if finite and not math.isfinite(number) and (low is None) != (high is None):
+            rule = f"{rule} and finite"
         raise ValueError(message(name, rule, number, why=why, way_out=way_out))
     return number
 
