@@ -149,7 +149,7 @@ class Checker:
         found = self._shortest(raw, least)
         if self._search_lines(found):
             self.rejudge(found)
-            if found.error > self.target:
+            if found.error > self.target and self.judge(raw, least).error <= self.target:
                 found = self._shortest(raw, least)
         return found
 
