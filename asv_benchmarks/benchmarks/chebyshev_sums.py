@@ -72,6 +72,10 @@ class PaperData(_base.Comparison):
         return self.error(self.peer())
 
 
+if not PaperData.params[0]:  # asv refuses benchmarks without parameters
+    del PaperData
+
+
 class Rescaled(_base.Measured):
     """Sixty products of Gaussians, and the same with columns times 1e100 or 1e-100."""
 
