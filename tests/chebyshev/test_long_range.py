@@ -584,7 +584,11 @@ def test_a_tolerance_beyond_rounding_warns_and_tells_the_error(rng: Any) -> None
         ({"lattice": [(0, 1.0)] * 3}, ValueError, r"lattice\[0\]\[0\] must"),
         ({"lattice": [(2, 1.0), (2.5, 1.0), (1, 0)]}, TypeError, r"lattice\[1\]\[0\] must"),
         ({"lattice": [(2, 1.0), (2, 1.0), (2, 0.0)]}, ValueError, r"lattice\[2\]\[1\] must"),
-        ({"lattice": [(2, math.inf)] * 3}, ValueError, r"lattice\[0\]\[1\] must be finite"),
+        (
+            {"lattice": [(2, math.inf)] * 3},
+            ValueError,
+            r"lattice\[0\]\[1\] must be greater than 0.0 and finite",
+        ),
         ({"lattice": np.ones(3)}, ValueError, "lattice must be three pairs"),
         ({"lattice": np.ones((2, 2))}, ValueError, "lattice must be three pairs"),
         ({"lattice": np.full((3, 2), 1.5)}, TypeError, r"lattice\[0\]\[0\] must"),
