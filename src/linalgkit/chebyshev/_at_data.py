@@ -14,8 +14,8 @@ from linalgkit._core.array import (
 from linalgkit._core.modes import mode_product
 from linalgkit._core.random import as_generator
 from linalgkit._core.scaling import max_abs
+from linalgkit.chebyshev._evaluate import factor_values
 from linalgkit.chebyshev._max_norm import (
-    factor_rows,
     placed,
 )
 from linalgkit.chebyshev._parts import Parts
@@ -36,7 +36,7 @@ def residual(
     Some rows of the first mode at a time.
     """
     rows = [
-        factor_rows(C, placed(t, xp, parts.device), xp)
+        factor_values(placed(t, xp, parts.device), C, xp)
         for C, t in zip(parts.factors, grids, strict=True)
     ]
     n, rest = int(F.shape[0]), math.prod(map(int, F.shape[1:]))

@@ -131,7 +131,7 @@ def _fourier_coefficients(F: Array, axis: int, xp: Namespace) -> Array:
         C = xp.real(xp.fft.rfft(E, axis=axis))
     ends = _HOST.ones(m) / (m - 1)
     ends[[0, -1]] *= 0.5
-    return C * _along(on_device(ends, C, xp), axis, C.ndim, xp)
+    return C * along(on_device(ends, C, xp), axis, C.ndim, xp)
 
 
 def to_values(C: Array, axis: int, xp: Namespace) -> Array:
@@ -141,7 +141,7 @@ def to_values(C: Array, axis: int, xp: Namespace) -> Array:
         return mode_product(C, on_device(value_matrix(m), C, xp), axis, xp)
     halves = _HOST.full(m, 0.5)
     halves[[0, -1]] = 1.0
-    C = C * _along(on_device(halves, C, xp), axis, C.ndim, xp)
+    C = C * along(on_device(halves, C, xp), axis, C.ndim, xp)
     E = xp.concat([C, xp.flip(_part(C, axis, 1, m - 1), axis=axis)], axis=axis)
     if is_complex(C, xp):
         F = _part(xp.fft.fft(E, axis=axis), axis, 0, m)
@@ -155,7 +155,7 @@ def _part(X: Array, axis: int, start: int, stop: int) -> Array:
     return X[(*(slice(None),) * axis, slice(start, stop), *(slice(None),) * (X.ndim - axis - 1))]
 
 
-def _along(v: Array, axis: int, ndim: int, xp: Namespace) -> Array:
+def along(v: Array, axis: int, ndim: int, xp: Namespace) -> Array:
     """Return a vector shaped to multiply along one of `ndim` axes."""
     return xp.reshape(v, (*(1,) * axis, -1, *(1,) * (ndim - axis - 1)))
 

@@ -108,8 +108,8 @@ def gradient(parts: Parts, x: Array, outside: str) -> Array:
         found = []
         for chunk in _chunks(core, points.number, xp, share=2):
             columns = [t[k, chunk] for k in order]
-            B = [_basis(c, F, xp) for c, F in zip(columns, factors, strict=True)]
-            D = [_basis(c, F, xp) for c, F in zip(columns, slopes, strict=True)]
+            B = [factor_values(c, F, xp) for c, F in zip(columns, factors, strict=True)]
+            D = [factor_values(c, F, xp) for c, F in zip(columns, slopes, strict=True)]
             rows = _all_slopes(core, B, D, xp)
             found.append(xp.stack([rows[k] for k in back], axis=1))
         values = _joined(found, (0, parts.order), parts.core.dtype, parts, xp)
@@ -128,7 +128,7 @@ def _values(parts: Parts, points: _Points) -> Array:
             return _values_by_panels(parts, points, order, core, found)
     found_values = []
     for chunk in _chunks(core, points.number, xp):
-        bases = [_basis(t[k, chunk], F, xp) for k, F in zip(order, factors, strict=True)]
+        bases = [factor_values(t[k, chunk], F, xp) for k, F in zip(order, factors, strict=True)]
         found_values.append(_contracted(bases[0] @ core, bases[1:], xp))
     return _joined(found_values, (0,), parts.core.dtype, parts, xp)
 
@@ -141,7 +141,7 @@ def _values_by_panels(
 
     def functions(k: int) -> Callable[[Array], Array]:
         F = parts.factors[k]
-        return basis_at(wide[k, :], F, precision, lambda i: _basis(wide[k, i], F, _HOST))
+        return basis_at(wide[k, :], F, precision, lambda i: factor_values(wide[k, i], F, _HOST))
 
     bases = [functions(k) for k in order[1:]]
 
@@ -183,7 +183,7 @@ def _chunks(core: Array, count: int, xp: Namespace, share: int = 1) -> Iterator[
         yield slice(start, min(start + size, count))
 
 
-def _basis(t: Array, F: Array, xp: Namespace) -> Array:
+def factor_values(t: Array, F: Array, xp: Namespace) -> Array:
     """Return the functions with coefficients `F` (m, r) at points of [-1, 1], shape (n, r).
 
     The recurrence runs in the precision of the points, the widest: rounding them to single
@@ -300,7 +300,7 @@ def grid_factors(parts: Parts, grids: Sequence[Array], outside: str) -> list[Arr
     factors = []
     with _HOST.errstate(over="ignore", invalid="ignore"):
         for t, F, ok in zip(unit, parts.factors, inside, strict=True):
-            B = _basis(t, F, xp)
+            B = factor_values(t, F, xp)
             factors.append(
                 _nan_where(ok[:, None], B, xp) if ok is not None and outside == "nan" else B
             )

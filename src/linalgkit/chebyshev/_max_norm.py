@@ -35,8 +35,7 @@ from linalgkit._core.random import as_generator
 from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, silent
 from linalgkit._core.validation import AccuracyWarning, check_float
 from linalgkit._kernels.chebyshev import row_contract
-from linalgkit.chebyshev._basis import vandermonde
-from linalgkit.chebyshev._evaluate import scattered
+from linalgkit.chebyshev._evaluate import factor_values, scattered
 from linalgkit.chebyshev._function import ChebTucker, assemble
 from linalgkit.chebyshev._parts import Interval, Parts, unweighted
 from linalgkit.chebyshev._recompress import trimmed
@@ -216,15 +215,9 @@ def remainder(fine: Parts, floor: float, places: Array | None = None) -> float:
 def line_moduli(parts: Parts, k: int, points: Array) -> Array:
     """Return moduli of the coefficients along a mode, on lines through points, host (m_k, n)."""
     xp = parts.xp
-    rows = [factor_rows(F, points[:, j], xp) for j, F in enumerate(parts.factors)]
+    rows = [factor_values(points[:, j], F, xp) for j, F in enumerate(parts.factors)]
     moduli = xp.abs(parts.factors[k] @ xp.matrix_transpose(contracted(parts.core, rows, k, xp)))
     return _HOST.astype(to_numpy(moduli), _HOST.float64)
-
-
-def factor_rows(F: Array, t: Array, xp: Namespace) -> Array:
-    """Return the values (n, r) at positions (n,) of columns of coefficients."""
-    T = vandermonde(t, int(F.shape[0]), xp)
-    return xp.astype(T, F.dtype, copy=False) @ F
 
 
 def contracted(core: Array, rows: Sequence[Array], k: int, xp: Namespace) -> Array:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from linalgkit._core.array import Array, Namespace, numpy_namespace, to_numpy
 from linalgkit._kernels.chebyshev import row_contract
 from linalgkit.chebyshev._basis import parseval, vandermonde
+from linalgkit.chebyshev._evaluate import factor_values
 from linalgkit.chebyshev._parts import Interval, Parts
 from linalgkit.chebyshev._sthosvd import truncate
 
@@ -112,12 +113,7 @@ class Raw:
         if self.factors is None:
             m = self.lengths[k]
             return vandermonde(t, m, _HOST) / parseval(m)
-        return factor_values(self.factors[k], t)
-
-
-def factor_values(F: Array, t: Array) -> Array:
-    """Return functions with coefficients `F` (m, r) at points `t` (n,) of [-1, 1] (host)."""
-    return vandermonde(t, int(F.shape[0]), _HOST) @ F
+        return factor_values(t, self.factors[k], _HOST)
 
 
 def line_values(parts: Parts, P: Array, k: int, t: Array) -> Array:
@@ -129,12 +125,12 @@ def line_values(parts: Parts, P: Array, k: int, t: Array) -> Array:
     Y = _HOST.moveaxis(parts.core, k, -1)
     Y = _HOST.broadcast_to(Y.reshape(1, -1), (int(P.shape[0]), math.prod(Y.shape)))
     for count, j in enumerate(others):
-        B = factor_values(parts.factors[j], P[:, j]).astype(Y.dtype, copy=False)
+        B = factor_values(P[:, j], parts.factors[j], _HOST).astype(Y.dtype, copy=False)
         if count == 0:
             Y = B @ Y[0, :].reshape(int(B.shape[1]), -1)
         else:
             Y = row_contract(_HOST, Y.reshape(int(B.shape[0]), int(B.shape[1]), -1), B)
-    B = factor_values(parts.factors[k], t.ravel())
+    B = factor_values(t.ravel(), parts.factors[k], _HOST)
     if t.ndim == 1:
         return B @ Y.T
     return _HOST.sum(B.reshape(*t.shape, -1) * Y[None, :, :], axis=-1)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -79,7 +80,7 @@ class Place(NamedTuple):
     dtype: DType
 
 
-class Mode:
+class Mode(ABC):
     """R functions of one variable of [-1, 1]: the base of the three kinds.
 
     Attributes
@@ -130,9 +131,9 @@ class Mode:
         for start in range(0, self.n_columns, step):
             yield start, min(start + step, self.n_columns)
 
+    @abstractmethod
     def values(self, t: Array, start: int, stop: int) -> Array:
         """Return values of some columns at host positions `t`, shape (len(t), stop - start)."""
-        raise NotImplementedError
 
     def coefficients(self, m: int) -> Array:
         """Return the coefficients (m, R) of the polynomials through values at `m` nodes."""

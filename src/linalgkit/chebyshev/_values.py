@@ -40,8 +40,8 @@ from linalgkit._core.random import as_generator
 from linalgkit._core.scaling import ldexp, max_abs, norm_fro, scale_exponent
 from linalgkit._core.validation import check_choice
 from linalgkit.chebyshev._at_data import beside, peak_places, peak_points, residual
+from linalgkit.chebyshev._basis import along, nodes_first_kind, on_device, parseval, to_coefficients
 from linalgkit.chebyshev._basis import nodes as chebyshev_nodes
-from linalgkit.chebyshev._basis import nodes_first_kind, on_device, parseval, to_coefficients
 from linalgkit.chebyshev._evaluate import scattered
 from linalgkit.chebyshev._function import ChebTucker
 from linalgkit.chebyshev._grid import weighted_coefficients
@@ -250,7 +250,7 @@ def chebtucker_from_coefficients(C: Array, domain: Any, *, tol: float | None = N
     tolerance = checked_tolerance(tol, data.xp, data.dtype)
     W, xp = data.F, data.xp
     for axis, m in enumerate(W.shape):
-        W = W * _along(on_device(parseval(int(m)), W, xp), axis, W.ndim, xp)
+        W = W * along(on_device(parseval(int(m)), W, xp), axis, W.ndim, xp)
     least = norm_fro(W, xp)
     fine, lost = fine_parts(W, max(_FINE_SHARES[0] * tolerance * least, _NOTHING), xp)
     corners = _HOST.asarray(list(itertools.product((-1.0, 1.0), repeat=len(intervals))))
@@ -337,7 +337,7 @@ def _weighted_first_kind(F: Array, xp: Namespace) -> Array:
     for axis in range(F.ndim):
         m = int(F.shape[axis])
         F = first_kind_coefficients(F, axis, xp)
-        F = F * _along(on_device(parseval(m), F, xp), axis, F.ndim, xp)
+        F = F * along(on_device(parseval(m), F, xp), axis, F.ndim, xp)
     return F
 
 
@@ -361,11 +361,6 @@ def _fourier_first_kind(F: Array, axis: int, xp: Namespace) -> Array:
     G = xp.fft.fft(E, axis=-1) if is_complex(E, xp) else xp.fft.rfft(E, axis=-1)
     G = G[..., :m] * asarray(turn, xp=xp, device=device(F), dtype=G.dtype)
     return xp.moveaxis(G if is_complex(F, xp) else xp.real(G), F.ndim - 1, axis)
-
-
-def _along(v: Array, axis: int, ndim: int, xp: Namespace) -> Array:
-    """Return a vector shaped to multiply along one of `ndim` axes."""
-    return xp.reshape(v, (*(1,) * axis, -1, *(1,) * (ndim - axis - 1)))
 
 
 # ---------------------------------------------------------------------------- other grids
