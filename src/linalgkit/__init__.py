@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from linalgkit import (
         bayes,
         chebyshev,
+        completion,
         datasets,
         plotting,
         regression,
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "bayes",
     "chebyshev",
+    "completion",
     "datasets",
     "plotting",
     "regression",
@@ -50,6 +52,7 @@ _ROOMS = frozenset(
     {
         "bayes",
         "chebyshev",
+        "completion",
         "datasets",
         "plotting",
         "regression",

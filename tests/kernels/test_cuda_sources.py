@@ -26,10 +26,12 @@ from linalgkit._kernels.cupy_forms import (
     ladder,
     launch,
     normal,
+    observed,
     sparse,
 )
 from linalgkit._kernels.kron_pass import kron_pass as kron_sums
 from linalgkit._kernels.kron_pass import kron_weighted
+from linalgkit._kernels.observed import Lines
 
 from .cuda_host import HostDevice
 
@@ -83,6 +85,19 @@ INSTANCES = {
         "ladder_solve<Complex<double>, Complex<double>>",
     ],
     "normal": ["normal_rows<float>", "normal_rows<double>"],
+    "observed": [
+        f"{name}<{types}, {index}>"
+        for name, types in (
+            *product(
+                ("pcg_rows", "residual_rows"),
+                ("float, double, float", "Complex<double>, Complex<double>, double"),
+            ),
+            *product(
+                ("entries", "gather_sum"), ("double, double", "Complex<float>, Complex<double>")
+            ),
+        )
+        for index in ("int", "long long")
+    ],
     "tensor_basis": [
         f"tensor_basis<{t}>" for t in ("float", "double", "Complex<float>", "Complex<double>")
     ],
@@ -137,7 +152,7 @@ def host_device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
 
 @pytest.fixture(autouse=True)
 def launch_on_host(host_device: HostDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (accept, dense, embedding, hadamard, kron_pass, ladder, normal, sparse):
+    for module in (accept, dense, embedding, hadamard, kron_pass, ladder, normal, observed, sparse):
         monkeypatch.setattr(module, "launch", host_device.launch)
 
 
@@ -325,3 +340,42 @@ def test_sums_over_rotated_data_on_the_host(
     weighted = kron_pass.kron_weighted(NP, *arguments, *weights)
     expected = kron_weighted.forms()["portable"](NP, *arguments, *weights)
     assert_all_close((weighted,), (expected,), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("k", "loss", "full"), [(1, 0, False), (7, 1, True), (70, 2, True)])
+def test_sums_over_observed_entries_on_the_host(
+    rng: np.random.Generator, dtype: str, k: int, loss: int, full: bool
+) -> None:
+    lengths, n = np.asarray([0, 1, 33, 90, 0, 5]), 90
+    indices = np.concatenate([np.sort(rng.permutation(n)[:p]) for p in lengths])
+    lines = Lines(np.append(0, np.cumsum(lengths)), indices, n, NP, "cpu")
+    y, shift, F = (data(rng, dtype, *s) for s in ((lines.count,), (n,), (n, k)))
+    real = y.real.dtype
+    w = (1 + rng.random(lines.count)).astype(real) if full else None
+    X, diagonals = data(rng, dtype, lengths.size, k), (1 + rng.random((3, k))).astype(real)
+    given = y, w, F, X, shift if full else None, *diagonals, 3, 1e-3, loss, 0.8
+    assert_solved(observed.pcg_rows(NP, lines, *given), solve(NP, lines, *given), dtype)
+    for values, G in ((y, F), (y, None), (None, F)):
+        given = values, w, X, F, G, loss, 0.8
+        found = observed.residual_rows(NP, lines, *given)
+        expected = _kernels.registered()["residual_rows"].forms()["portable"](NP, lines, *given)
+        skip = int(G is None)
+        assert_all_close(found[skip:], expected[skip:], dtype)
+    for name, arguments in (("entries", (X, F)), ("gather_sum", (y, F))):
+        found = getattr(observed, name)(NP, lines, *arguments)
+        expected = _kernels.registered()[name].forms()["portable"](NP, lines, *arguments)
+        assert_all_close((found,), (expected,), dtype)
+
+
+def solve(*arguments: object) -> tuple:
+    return _kernels.registered()["pcg_rows"].forms()["portable"](*arguments)
+
+
+def assert_solved(found: tuple, expected: tuple, dtype: str) -> None:
+    """Compare solutions and relative norms; steps that follow convergence were left out."""
+    assert found[2] == expected[2]
+    bound = 3000 * np.finfo(dtype).eps
+    for a, b in zip(found[:2], expected[:2], strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(a, b, rtol=bound, atol=bound)

@@ -52,8 +52,9 @@ def test_what_is_public_is_registered_and_documented(name: str, target: Any) -> 
 
 
 # The first streams by shares of blocks and keeps no state of them; the second takes factors and
-# snapshots, no rows. tests/sketching and tests/bayes hold them to the same promises.
-OTHERS = {"SketchOperator", "KronSBL"}
+# snapshots, no rows; the third takes single entries. tests/sketching, tests/bayes and
+# tests/completion hold them to the same promises.
+OTHERS = {"SketchOperator", "KronSBL", "MatrixCompletion"}
 
 
 def test_every_class_that_streams_has_a_case() -> None:

@@ -1,0 +1,370 @@
+"""Missing entries of tables, filled in from a completion of low rank."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Self
+
+from linalgkit._core.array import (
+    Array,
+    Device,
+    Namespace,
+    array_namespace,
+    is_complex_dtype,
+    is_sparse,
+    numpy_namespace,
+    to_numpy,
+)
+from linalgkit._core.array import device as device_of
+from linalgkit._core.capabilities import capability
+from linalgkit._core.estimator import TransformerMixin
+from linalgkit._core.random import undone_on_error
+from linalgkit._core.state import State, Stateful
+from linalgkit._core.validation import AccuracyWarning, check_same_place, require_fitted
+from linalgkit.completion._estimator import _is_seed, _Place, _saved_mask
+from linalgkit.completion._new_rows import empty_codes, observed_as, regressed, restored
+from linalgkit.completion._observed import Observed
+from linalgkit.completion._refit import fitted, thread_count
+from linalgkit.completion._result import CompletionResult
+from linalgkit.completion._triples import checked_dtype
+
+_HOST = numpy_namespace()
+#: Options of `complete_matrix` that an imputer leaves alone.
+_FIXED = {"init": "svd", "continuation": True, "polish": True, "center": False, "callback": None}
+
+
+@capability("completion.LowRankImputer")
+class LowRankImputer(TransformerMixin, Stateful):
+    """Fill in the missing entries (NaN) of tables from a model of low rank.
+
+    Each entry is taken for ``mean + row_bias + column_bias + u . v`` plus noise. The defaults find
+    the rank, a ridge for each component and the noise by themselves.
+
+    Parameters
+    ----------
+    rank : int, optional
+        Columns of the factors; with shrinkage the most that may stay. None finds it.
+    alpha : float or None, default 0.0
+        Without shrinkage, weight of the squared norms of the factors; None finds it on held-out
+        entries.
+    bias : bool, default True
+        Whether rows and columns have offsets.
+    shrink : bool, default True
+        Whether each component is shrunk by itself, as the data ask for.
+    loss : {"squared", "huber", "l1"}
+        Loss of a residual; the robust ones need ``shrink=False``.
+    loss_scale : float, optional
+        Residual from which on a robust loss grows linearly.
+    solver : str, default "auto"
+        How each half step is solved.
+    tol : float, optional
+        Relative change that ends the work.
+    max_sweeps : int, default 200
+        Most sweeps.
+    max_rank : int, optional
+        Largest rank tried where it is to be found.
+    validation : float or boolean array (rows, features), optional
+        Entries held out.
+    n_threads : int, optional
+        Threads of the kernels.
+    rng : None, int, SeedSequence, BitGenerator or Generator, optional
+        Source of the start and of held-out entries.
+
+    Attributes
+    ----------
+    result_ : CompletionResult
+        The completed table that was fitted, with its noise and intervals.
+    components_ : array (k, features)
+        ``V^H``.
+    rank_ : int
+        Columns k of the factors.
+    n_iter_ : int
+        Sweeps made.
+    n_features_in_ : int
+        Features.
+
+    Raises
+    ------
+    TypeError
+        For options or data of a wrong kind, sparse data, another library in `transform`.
+    ValueError
+        For options out of range, infinity, a table without any observed entry, another number of
+        features than in `fit`.
+
+    Warns
+    -----
+    AccuracyWarning
+        In `fit`, for columns without any observed entry, and as :func:`complete_matrix`.
+
+    See Also
+    --------
+    complete_matrix : the completion of one matrix, with every option.
+    MatrixCompletion : the same for entries that arrive in blocks.
+
+    Notes
+    -----
+    Observed entries come back bit for bit. Rows that `fit` has seen are filled by `fit_transform`
+    from their fitted factors; `transform` regresses rows on the factor of the columns, with the
+    same ridge, and fills a row of which nothing is observed with the offsets of the columns. A
+    column that was never observed in `fit` stays in the table (scikit-learn's imputers drop it) and
+    is filled with the offset of the row and the mean.
+
+    Integers have no missing entries and come back in the default float. Storage: that of
+    :func:`complete_matrix`, and two tables.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from linalgkit.completion import LowRankImputer
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 2)) @ rng.standard_normal((2, 12)) + 5.0
+    >>> X += 0.01 * rng.standard_normal(X.shape)
+    >>> hidden = rng.random(X.shape) < 0.2
+    >>> filled = LowRankImputer(rng=0).fit_transform(np.where(hidden, np.nan, X))
+    >>> bool(np.sqrt(np.mean((filled - X)[hidden] ** 2)) < 0.03)
+    True
+    >>> bool((filled == X)[~hidden].all())
+    True
+    """
+
+    _allows_nan = True
+
+    def __init__(
+        self,
+        rank: int | None = None,
+        *,
+        alpha: float | None = 0.0,
+        bias: bool = True,
+        shrink: bool = True,
+        loss: str = "squared",
+        loss_scale: float | None = None,
+        solver: str = "auto",
+        tol: float | None = None,
+        max_sweeps: int = 200,
+        max_rank: int | None = None,
+        validation: Any = None,
+        n_threads: int | None = None,
+        rng: Any = None,
+    ) -> None:
+        self.rank = rank
+        self.alpha = alpha
+        self.bias = bias
+        self.shrink = shrink
+        self.loss = loss
+        self.loss_scale = loss_scale
+        self.solver = solver
+        self.tol = tol
+        self.max_sweeps = max_sweeps
+        self.max_rank = max_rank
+        self.validation = validation
+        self.n_threads = n_threads
+        self.rng = rng
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Complete a table.
+
+        Parameters
+        ----------
+        X : array (rows, features), masked array or dataframe
+            NaN (or what is masked) is missing.
+        y : None
+            Ignored; it is there for scikit-learn.
+
+        Returns
+        -------
+        LowRankImputer
+            The object itself. After an error it is as it was before the call.
+        """
+        self._fitted_to(X)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Complete a table and return it, filled from its fitted factors.
+
+        Parameters
+        ----------
+        X : array (rows, features), masked array or dataframe
+            NaN (or what is masked) is missing.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        array (rows, features)
+            Observed entries as they were.
+        """
+        table = self._fitted_to(X)
+        return self._wrap_output(_filled(table, lambda: self._answer.block()), X)
+
+    def transform(self, X: Any) -> Any:
+        """Fill in the missing entries of a table.
+
+        Parameters
+        ----------
+        X : array (rows, features), masked array or dataframe
+            Of the library that was fitted; NaN (or what is masked) is missing.
+
+        Returns
+        -------
+        array (rows, features)
+            Observed entries as they were.
+        """
+        result = self.result_
+        table, _ = self._check_features(_unmasked(X), reset=False)
+        table = _in_working_dtype(table)
+        check_same_place(table, _Place(result))
+        _check_finite(table)
+        return self._wrap_output(_filled(table, lambda: self._values(table)), X)
+
+    @property
+    def result_(self) -> CompletionResult:
+        """The completed table that was fitted."""
+        require_fitted(self, "_answer" in self.__dict__, "fit")
+        answer: CompletionResult = self._answer
+        return answer
+
+    @property
+    def components_(self) -> Array:
+        """Right factor as rows, ``V^H``."""
+        V = self.result_.V
+        xp = array_namespace(V)
+        turned = xp.matrix_transpose(V)
+        return xp.conj(turned) if is_complex_dtype(xp, V.dtype) else turned
+
+    @property
+    def rank_(self) -> int:
+        """Columns of the factors."""
+        return self.result_.rank
+
+    @property
+    def n_iter_(self) -> int:
+        """Sweeps made."""
+        return self.result_.sweeps
+
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        """Return the names of the columns, which are those of the data.
+
+        Parameters
+        ----------
+        input_features : sequence of str, optional
+            Names to use where `fit` saw none; else compared with those seen.
+
+        Returns
+        -------
+        ndarray of str
+            ``"x0"``, ``"x1"`` and so on where there are none.
+        """
+        super().get_feature_names_out(input_features)  # compares them
+        names = getattr(self, "feature_names_in_", None)
+        if input_features is not None:
+            names = input_features
+        if names is None:
+            names = [f"x{i}" for i in range(self.n_features_in_)]
+        return _HOST.asarray(list(names), dtype=object)
+
+    # ------------------------------------------------------------------------------- helpers
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_features_in_
+
+    def _fitted_to(self, X: Any) -> Array:
+        """Fit, and return the table in its working dtype."""
+        table, features = self._check_features(_unmasked(X), reset=True)
+        table = _in_working_dtype(table)
+        options = {**self.get_params(deep=False), **_FIXED}
+        with undone_on_error(self.rng):
+            data = observed_as("X", table, thread_count(options["n_threads"]))
+            answer = fitted(data, options)
+        _warn_of_empty(data)
+        self._answer = answer
+        self._set_features(features)
+        return table
+
+    def _values(self, table: Array) -> Array:
+        """Return the model's values of all entries of a table."""
+        result = self.result_
+        xp = array_namespace(table)
+        if bool(xp.all(xp.isnan(table))):
+            return restored(result, empty_codes(result, int(table.shape[0])))
+        data = observed_as("X", table, thread_count(self.n_threads))
+        return restored(result, regressed(result, data))
+
+    def _get_state(self) -> State:
+        params = self.get_params(deep=False)
+        params["rng"] = int(self.rng) if _is_seed(self.rng) else None
+        params["validation"] = _saved_mask(self.validation)
+        answer = self.__dict__.get("_answer")
+        return {
+            "params": params,
+            "answer": None if answer is None else answer.to_state(),
+            **self._features_to_state(),
+        }
+
+    @classmethod
+    def _from_state(cls, state: State, *, xp: Namespace, device: Device) -> Self:
+        model = cls(**state["params"])
+        model._features_from_state(state)
+        if state["answer"] is not None:
+            like = xp.zeros((0,), dtype=xp.float32, device=device)
+            model._answer = CompletionResult.from_state(state["answer"], like=like)
+        return model
+
+
+def _unmasked(X: Any) -> Any:
+    """Return a masked array with NaN where it is masked; other tables as they are."""
+    if is_sparse(X):
+        raise TypeError(
+            f"X must be a dense table with NaN for what is missing, got the sparse "
+            f"{type(X).__name__}. Use MatrixCompletion, for which the stored entries are the "
+            "observed ones."
+        )
+    if not (isinstance(X, _HOST.ndarray) and hasattr(X, "mask") and hasattr(X, "fill_value")):
+        return X
+    kind = _HOST.result_type(X.dtype, _HOST.float32)
+    return _HOST.where(_HOST.broadcast_to(X.mask, X.shape), _HOST.nan, X.data.astype(kind))
+
+
+def _in_working_dtype(table: Array) -> Array:
+    xp = array_namespace(table)
+    return xp.astype(table, checked_dtype("X", table, xp, device_of(table)), copy=False)
+
+
+def _check_finite(table: Array) -> None:
+    """Refuse infinity."""
+    xp = array_namespace(table)
+    bad = xp.isinf(table)
+    if bool(xp.any(bad)):
+        row, column = (int(x[0]) for x in _HOST.nonzero(to_numpy(bad)))
+        raise ValueError(
+            "X must be finite where it is observed, got infinity at (row, column) = "
+            f"({row}, {column}). Set it to NaN if it is missing."
+        )
+
+
+def _filled(table: Array, values: Any) -> Array:
+    """Return a table whose NaN are replaced by values, which are found only if there are any."""
+    xp = array_namespace(table)
+    missing = xp.isnan(table)
+    if not bool(xp.any(missing)):
+        return xp.asarray(table, copy=True)
+    found = values()
+    dtype = table.dtype
+    if is_complex_dtype(xp, found.dtype) and not is_complex_dtype(xp, dtype):
+        dtype = xp.result_type(found.dtype, dtype)
+    return xp.where(
+        missing, xp.astype(found, dtype, copy=False), xp.astype(table, dtype, copy=False)
+    )
+
+
+def _warn_of_empty(data: Observed) -> None:
+    """Warn of columns without any observed entry."""
+    empty = _HOST.flatnonzero(data.columns.lengths == 0)
+    if empty.shape[0]:
+        shown = ", ".join(str(int(j)) for j in empty[:5]) + (", ..." if empty.shape[0] > 5 else "")
+        warnings.warn(
+            f"No entry of the columns {shown} is observed: they are filled with the offset of the "
+            "row and the mean. Leave them out if that is not wanted.",
+            AccuracyWarning,
+            stacklevel=4,
+        )

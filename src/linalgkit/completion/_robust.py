@@ -1,0 +1,118 @@
+"""Sweeps under the Huber and the l1 loss: reweighted least squares with a falling scale.
+
+Every half step takes the weights from the residuals that it meets (nothing is kept an entry). The
+scale below which a residual counts as small follows the median residual, and the ridge falls *with*
+it: held constant, the ridge would keep the residuals of good entries at a level at which gross
+errors still pull, and the two would hold each other up. So the good entries are fitted better and
+better while the gross errors lose their influence, down to rounding where the rest of the data is
+exact.
+"""
+
+from __future__ import annotations
+
+import math
+
+from linalgkit._core.array import eps, numpy_namespace, to_numpy
+from linalgkit._kernels.observed import entries
+from linalgkit.completion._factors import Factors, augmented
+from linalgkit.completion._observed import Observed, select
+from linalgkit.completion._sweeps import Settings, Sweeper, Swept, default_tol
+
+_HOST = numpy_namespace()
+
+LOSSES = ("squared", "huber", "l1")
+_PROBE = 200_000  # entries of which the median residual is taken
+_NORMAL = 1.482602218505602  # standard deviation over median modulus of a normal law
+_HUBER = 1.345  # 95 % efficient under normal noise
+_SMALLEST = 1e-3  # scale of the l1 loss against the median residual, at the end
+_STEPS = 5
+_FALL = 0.8
+
+
+class _Probe:
+    """The typical residual of a sample of the entries."""
+
+    def __init__(self, observed: Observed) -> None:
+        chosen = _HOST.zeros(observed.count, dtype=_HOST.bool)
+        chosen[:: max(1, observed.count // _PROBE)] = True
+        self.observed = select(observed, chosen)
+
+    def median(self, f: Factors | None) -> float:
+        """Return the median modulus of the residuals (of the values, for None)."""
+        o, xp = self.observed, self.observed.xp
+        r = o.row_values
+        if f is not None:
+            P, Q = augmented(f, xp)
+            r = r - entries(xp, o.rows, P, Q)
+        return float(_HOST.median(_HOST.abs(to_numpy(r))))
+
+
+def robust_sweeps(
+    observed: Observed, start: Factors, settings: Settings, loss: int, loss_scale: float | None
+) -> Swept:
+    """Minimise the robust loss.
+
+    Parameters
+    ----------
+    loss : int
+        1 for Huber's, 2 for the sum of moduli.
+    loss_scale : float or None
+        Huber: where the loss turns linear; by default 1.345 standard deviations of the noise, as
+        the median residual tells it. l1: below which it is smoothed; by default a thousandth of
+        that.
+    """
+    probe = _Probe(observed)
+    sweeper = Sweeper(observed, settings)
+    plan = sweeper.plan
+    plan.steps, plan.loss = _STEPS, loss
+    size = probe.median(start if start.mean != 0.0 else None) * _NORMAL or 1.0
+    rounding = 16.0 * float(eps(observed.xp, observed.dtype)) * size
+    factor = _HUBER if loss == 1 else 1.0
+    first = sweeper.first_ridge(start)
+    done, fallen, scale, sharp = Swept(start), first, factor * size, 1.0
+    tol = default_tol(observed, settings.alpha) if settings.tol is None else settings.tol
+    target = settings.alpha * (2.0 if loss == 2 else 1.0)
+    for _ in range(settings.max_sweeps):
+        plan.scale = max(scale, rounding)
+        # huber's weights are l1's times the scale
+        ridge = max(fallen * plan.scale / size, target) if loss == 1 else max(fallen / size, target)
+        done.factors = sweeper.sweep(done.factors, ridge)
+        typical = _NORMAL * probe.median(done.factors)
+        value = sweeper.objective(done.factors, settings.alpha)
+        done.history.append(value)
+        if settings.watch is not None and settings.watch(value if loss == 2 else math.sqrt(value)):
+            done.status = "stopped"
+            break
+        fallen *= _FALL
+        if loss_scale is not None:
+            scale = max(factor * typical, loss_scale)
+        elif loss == 2 and fallen <= 1e-3 * first and _level(scale / sharp, typical):
+            sharp = max(sharp * _FALL, _SMALLEST)
+            scale = sharp * typical
+        else:
+            scale = factor * sharp * typical
+        if typical <= rounding or (
+            fallen <= 1e-8 * first and _settled(done.history, tol, sharp, loss, loss_scale)
+        ):
+            done.status = "converged"
+            break
+    done.ridge, done.scale = max(ridge, 0.0), plan.scale
+    return done
+
+
+def _level(before: float, now: float) -> bool:
+    """Tell whether the typical residual no longer falls."""
+    return now > 0.95 * before
+
+
+def _settled(
+    history: list[float], tol: float, sharp: float, loss: int, scale: float | None
+) -> bool:
+    if len(history) < 3 or (loss == 2 and scale is None and sharp > _SMALLEST):
+        return False
+    return abs(history[-2] - history[-1]) <= tol * abs(history[-2])
+
+
+def robust_noise(observed: Observed, f: Factors) -> float:
+    """Return the standard deviation of the noise as the median residual tells it."""
+    return _NORMAL * _Probe(observed).median(f)

@@ -1,0 +1,244 @@
+"""LowRankImputer: what is filled in, and scikit-learn's contract."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_estimator
+
+from linalgkit import AccuracyWarning, NotFittedError
+from linalgkit._core.estimator import EXPECTED_FAILED_CHECKS
+from linalgkit.completion._imputer import LowRankImputer
+from tests.completion.made import SOLVING, host
+from tests.conftest import BACKENDS, Backend
+
+NUMPY = BACKENDS[0]
+QUICK = {"rank": 2, "shrink": False, "alpha": 0.1, "tol": 1e-3, "rng": 0}
+
+
+def table(
+    m: int = 40, n: int = 12, noise: float = 0.01, hidden: float = 0.25, seed: int = 0
+) -> tuple[Any, Any]:
+    """Return a noisy matrix of rank two with offsets, and where it is hidden."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((m, 2)) @ rng.standard_normal((2, n)) + rng.standard_normal(n) + 5.0
+    mask = rng.random((m, n)) < hidden
+    mask[0, :] = mask[:, 0] = False
+    return X + noise * rng.standard_normal((m, n)), mask
+
+
+def with_holes(X: Any, mask: Any) -> Any:
+    return np.where(mask, np.nan, X)
+
+
+def rms(x: Any) -> float:
+    return float(np.sqrt(np.mean(np.abs(x) ** 2)))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, QUICK, {"rank": 1, "bias": False, "shrink": False, "rng": 0}], ids=str
+)
+@pytest.mark.filterwarnings("ignore")
+def test_the_estimator_checks_pass_but_for_the_named_exceptions(options: dict[str, Any]) -> None:
+    options = {**options, "rank": 1} if "rank" in options else options
+    found = check_estimator(
+        LowRankImputer(**{"rng": 0, **options}),
+        expected_failed_checks=EXPECTED_FAILED_CHECKS,
+        on_fail=None,
+    )
+    assert [r["check_name"] for r in found if r["status"] in ("failed", "xpass")] == []
+    assert sum(r["status"] == "passed" for r in found) > 35
+
+
+# ----------------------------------------------------------------------------------- filling
+
+
+def test_the_defaults_fill_better_than_the_means_and_near_the_noise() -> None:
+    X, mask = table(80, 20, noise=0.05)
+    filled = LowRankImputer(rng=0).fit_transform(with_holes(X, mask))
+    error = float(np.sqrt(np.mean((filled - X)[mask] ** 2)))
+    means = SimpleImputer().fit_transform(with_holes(X, mask))
+    assert error < 0.1 * float(np.sqrt(np.mean((means - X)[mask] ** 2)))
+    assert error < 0.08  # the noise of the hidden entries themselves is 0.05
+
+
+@pytest.mark.parametrize("xp", SOLVING, ids=str)
+def test_observed_entries_come_back_bit_for_bit(xp: Backend) -> None:
+    X, mask = table()
+    given = xp.asarray(with_holes(X, mask))
+    model = LowRankImputer(**QUICK)
+    for filled in (model.fit_transform(given), model.transform(given)):
+        assert filled.dtype == given.dtype
+        assert not np.isnan(host(filled)).any()
+        np.testing.assert_array_equal(host(filled)[~mask], host(given)[~mask])
+        assert rms((host(filled) - X)[mask]) < 0.3
+
+
+@pytest.mark.parametrize("kind", ["float32", "complex64", "complex128"])
+def test_the_precision_is_kept(kind: str) -> None:
+    X, mask = table()
+    X = (X * (1 + 2j)).astype(kind) if "complex" in kind else X.astype(kind)
+    given = with_holes(X, mask).astype(kind)
+    model = LowRankImputer(**QUICK)
+    assert model.fit_transform(given).dtype == kind
+    filled = model.transform(given)
+    assert filled.dtype == kind
+    assert rms((filled - X)[mask]) < 0.7
+
+
+def test_new_rows_are_filled_from_what_they_have() -> None:
+    X, mask = table(120, 12)
+    model = LowRankImputer(**QUICK).fit(with_holes(X, mask)[:80])
+    new = with_holes(X, mask)[80:]
+    filled = model.transform(new)
+    assert rms((filled - X[80:])[mask[80:]]) < 0.3
+    for r in (0, 3):  # one by one or together: the same least squares
+        np.testing.assert_allclose(model.transform(new[r : r + 1])[0], filled[r], rtol=1e-8)
+
+
+def test_rows_of_nothing_get_the_offsets_of_the_columns() -> None:
+    X, mask = table()
+    model = LowRankImputer(**QUICK).fit(with_holes(X, mask))
+    blank = np.full((2, 12), np.nan)
+    expected = model.result_.col_bias + model.result_.mean
+    np.testing.assert_allclose(model.transform(blank), np.tile(expected, (2, 1)), rtol=1e-12)
+    some = np.vstack([blank, X[:1]])
+    np.testing.assert_allclose(model.transform(some)[:2], np.tile(expected, (2, 1)), rtol=1e-12)
+
+
+def test_a_column_without_entries_stays_and_a_warning_says_so() -> None:
+    X, mask = table()
+    X[:, 4] = np.nan
+    model = LowRankImputer(**QUICK)
+    with pytest.warns(AccuracyWarning, match="No entry of the columns 4 is observed"):
+        filled = model.fit_transform(with_holes(X, mask))
+    assert filled.shape == X.shape
+    assert np.isfinite(filled).all()
+    expected = model.result_.row_bias + model.result_.mean
+    np.testing.assert_allclose(filled[:, 4], expected, rtol=1e-10)
+
+
+def test_a_full_table_comes_back_as_a_copy() -> None:
+    X, _ = table()
+    model = LowRankImputer(**QUICK).fit(X)
+    filled = model.transform(X)
+    np.testing.assert_array_equal(filled, X)
+    assert not np.may_share_memory(filled, X)
+    assert model.transform(np.ones((2, 12), dtype=int)).dtype == np.float64
+
+
+def test_masked_arrays_and_dataframes_are_tables() -> None:
+    pandas = pytest.importorskip("pandas")
+    X, mask = table()
+    holes = with_holes(X, mask)
+    expected = LowRankImputer(**QUICK).fit_transform(holes)
+    found = LowRankImputer(**QUICK).fit_transform(np.ma.masked_array(X, mask))
+    np.testing.assert_array_equal(found, expected)
+    frame = pandas.DataFrame(holes, columns=[f"c{i}" for i in range(12)])
+    model = LowRankImputer(**QUICK).set_output(transform="pandas")
+    filled = model.fit_transform(frame)
+    assert list(filled.columns) == list(frame.columns)
+    np.testing.assert_array_equal(filled.to_numpy(), expected)
+    assert list(model.get_feature_names_out()) == list(frame.columns)
+    assert LowRankImputer(**QUICK).fit(X).get_feature_names_out()[1] == "x1"
+
+
+def test_it_works_in_pipelines_grid_searches_and_clones() -> None:
+    X, mask = table(90)
+    y = X[:, 0]
+    pipeline = make_pipeline(LowRankImputer(**QUICK), Ridge())
+    search = GridSearchCV(pipeline, {"lowrankimputer__rank": [1, 2]}, cv=3)
+    search.fit(with_holes(X, mask), y)
+    assert search.best_score_ > 0.9
+    twin = clone(LowRankImputer(3, alpha=0.5, shrink=False))
+    assert (twin.rank, twin.alpha, twin.shrink) == (3, 0.5, False)
+    assert repr(twin) == "LowRankImputer(alpha=0.5, rank=3, shrink=False)"
+
+
+@pytest.mark.slow
+def test_digits_are_filled_better_than_by_means() -> None:
+    X = load_digits().data
+    mask = np.random.default_rng(0).random(X.shape) < 0.4
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)  # columns that are always zero
+        filled = LowRankImputer(rng=0).fit_transform(with_holes(X, mask))
+    assert float(np.sqrt(np.mean((filled - X)[mask] ** 2))) < 3.2
+
+
+# ---------------------------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "text"),
+    [
+        (sp.eye_array(4), TypeError, "X must be a dense table .* Use MatrixCompletion"),
+        (np.full((3, 2), np.nan), ValueError, "X must have an observed entry"),
+        (np.full((3, 2), np.inf), ValueError, "X must be finite where it is observed"),
+        (np.ones(3), ValueError, "X must be 2-D"),
+        (np.ones((3, 2), dtype="float16"), TypeError, "X must be of at least single precision"),
+        (np.asarray([["a", "b"]]), TypeError, "numeric|strings|dtype"),
+    ],
+    ids=["sparse", "nothing", "infinite", "vector", "half", "text"],
+)
+def test_bad_tables_are_refused(X: Any, error: type, text: str) -> None:
+    with pytest.raises(error, match=text):
+        LowRankImputer(**QUICK).fit(X)
+
+
+def test_bad_tables_to_transform_are_refused() -> None:
+    X, mask = table()
+    model = LowRankImputer(**QUICK).fit(with_holes(X, mask))
+    with pytest.raises(ValueError, match="is expecting 12 features"):
+        model.transform(X[:, :5])
+    bad = X.copy()
+    bad[2, 3] = -np.inf
+    with pytest.raises(ValueError, match=r"infinity at \(row, column\) = \(2, 3\)"):
+        model.transform(bad)
+    with pytest.raises(TypeError, match="X must be real as the stream was"):
+        model.transform(X + 0j)
+    with pytest.raises(TypeError, match="X must be of numpy"):
+        model.transform(BACKENDS[1].asarray(X))
+    with pytest.raises(NotFittedError, match="Call fit with data first"):
+        LowRankImputer().transform(X)
+
+
+def test_bad_options_are_refused_and_leave_the_object_as_it_was() -> None:
+    X, _ = table()
+    model = LowRankImputer(**QUICK).fit(X)
+    before = model.result_
+    with pytest.raises(ValueError, match="rank must be between 1 and 12"):
+        model.set_params(rank=13).fit(X)
+    with pytest.raises(ValueError, match="loss"):
+        model.set_params(rank=2, loss="cubic").fit(X)
+    assert model.result_ is before
+
+
+# ------------------------------------------------------------------------------------ files
+
+
+@pytest.mark.parametrize("xp", SOLVING, ids=str)
+def test_files_and_pickles_fill_the_same(xp: Backend, tmp_path: Path) -> None:
+    X, mask = table()
+    given = xp.asarray(with_holes(X, mask))
+    model = LowRankImputer(**QUICK).fit(given)
+    model.save(tmp_path / "imputer.npz")
+    twins = [
+        pickle.loads(pickle.dumps(model)),
+        LowRankImputer.load(tmp_path / "imputer.npz", like=given),
+    ]
+    for twin in twins:
+        assert repr(twin) == repr(model)
+        assert host(twin.transform(given)).tobytes() == host(model.transform(given)).tobytes()
+    assert not hasattr(LowRankImputer.from_state(LowRankImputer().to_state()), "n_features_in_")
