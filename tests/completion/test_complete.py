@@ -396,7 +396,7 @@ GOOD = holed(EXACT)
 @pytest.mark.parametrize(
     ("settings", "kind", "match"),
     [
-        ({"rank": 0}, ValueError, r"rank must be between 1 and 50 for a matrix of shape \(60, 50\)"),
+        ({"rank": 0}, ValueError, r"between 1 and 50 for a matrix of shape \(60, 50\)"),
         ({"rank": 51}, ValueError, "got 51"),
         ({"rank": 2.0}, TypeError, "rank must be an integer"),
         ({"max_rank": 0}, ValueError, "max_rank must be between 1 and 50"),

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.metrics import r2_score
 
 from linalgkit import NotFittedError
-from linalgkit.completion import _estimator
+from linalgkit.completion import _entry_store
 from linalgkit.completion._complete import complete_matrix
 from linalgkit.completion._estimator import MatrixCompletion
 from tests.completion.made import SOLVING, host
@@ -80,13 +80,13 @@ def test_every_library_is_taken(xp: Backend) -> None:
 
 def test_the_answer_is_found_when_it_is_asked_for_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    plain = _estimator.fitted
+    plain = _entry_store.fitted
 
     def counted(*args: Any) -> Any:
         calls.append(1)
         return plain(*args)
 
-    monkeypatch.setattr(_estimator, "fitted", counted)
+    monkeypatch.setattr(_entry_store, "fitted", counted)
     model = started(cuts=5)
     assert calls == []
     assert model.n_entries_ == entries()[0].size

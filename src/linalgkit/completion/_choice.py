@@ -28,7 +28,7 @@ from linalgkit.completion._held_out import held_out
 from linalgkit.completion._observed import Observed, observe, select
 from linalgkit.completion._request import check_request
 from linalgkit.completion._start import leading
-from linalgkit.completion._sweeps import Fall, Settings, Sweeper, oversampling, sweep_down
+from linalgkit.completion._sweeps import Fall, Settings, Sweeper, Swept, oversampling, sweep_down
 
 _HOST = numpy_namespace()
 _PATIENCE = 3  # ranks (twice as many ridges) without a better error
@@ -84,7 +84,7 @@ class Growth:
         settings = Settings(
             alpha, "pcg", request.biased, _SWEEPS, fall=_GROWING, floor=1e-4, hands_over=True
         )
-        swept = sweep_down(self.train, f, settings)
+        swept = sweep_down(self.train, Swept(f), settings)
         self.n_sweeps += swept.n_sweeps
         if not polishes(self.train, request, f.rank) or oversampling(self.train, f.rank) < 1.2:
             return swept.factors

@@ -326,8 +326,9 @@ def _effective(observed: Observed, request: Request, found: Fitted, f: Factors) 
         from linalgkit.completion._half_step import gauge
 
         e = _HOST.astype(to_numpy(gauge(F, side.shares, xp)[0]), _HOST.float64)
-        p = side.mass[:, None] * e[None, :]
-        used += float((p / (p + found.alpha)).sum())
+        for value in e:
+            p = side.mass * value
+            used += float((p / (p + found.alpha)).sum())
         if request.biased:
             q = side.mass * bias_unit(observed) ** 2
             used += float((q / (q + found.alpha)).sum())

@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from numbers import Integral
 from typing import Any, Self
 
 from linalgkit._core.array import (
-    LIBRARIES,
     Array,
-    Device,
-    Namespace,
-    array_namespace,
-    is_complex,
-    library_of,
     to_numpy,
 )
-from linalgkit._core.array import device as _device
 from linalgkit._core.capabilities import capability
-from linalgkit._core.estimator import Features, TransformerMixin, as_array, feature_names
-from linalgkit._core.random import as_generator, undone_on_error
+from linalgkit._core.estimator import Features, as_array, feature_names
+from linalgkit._core.random import undone_on_error
 from linalgkit._core.scaling import norm_fro
-from linalgkit._core.state import State, Stateful
 from linalgkit._core.validation import (
     check_array_2d,
     check_finite_block,
-    check_int,
     check_same_place,
-    message,
     require_fitted,
 )
-from linalgkit.completion._entries import Entries, joined, pushed, read_block
+from linalgkit.completion._attributes import AnswerAttributes
+from linalgkit.completion._entries import Entries, joined, read_block
+from linalgkit.completion._entry_store import NOT_SAVED, AnswerPlace, EntryStore, is_array
 from linalgkit.completion._new_rows import observed_as, regressed, restored, width
 from linalgkit.completion._observed import Observed
-from linalgkit.completion._refit import fitted, refitted, thread_count
+from linalgkit.completion._refit import fitted, thread_count
 from linalgkit.completion._result import CompletionResult
 from linalgkit.completion._triples import is_triple
 
-_SEEDS = 2**63
-_GROWTH = 0.1  # share of new entries up to which an answer is refitted
-_NOT_SAVED = ("callback", "n_threads")
-
 
 @capability("completion.MatrixCompletion", sparse=True, streaming=True)
-class MatrixCompletion(TransformerMixin, Stateful):
+class MatrixCompletion(EntryStore, AnswerAttributes):
     """Low-rank matrix completion of entries that arrive in blocks.
 
     The parameters are those of :func:`complete_matrix`, which says what is solved.
@@ -328,87 +313,11 @@ class MatrixCompletion(TransformerMixin, Stateful):
         return answer
 
     @property
-    def result_(self) -> CompletionResult:
-        """The answer."""
-        return self.result()
-
-    @property
-    def components_(self) -> Array:
-        """Right factor as rows, ``V^H``."""
-        V = self.result().V
-        xp = array_namespace(V)
-        turned = xp.matrix_transpose(V)
-        return xp.conj(turned) if is_complex(V, xp) else turned
-
-    @property
-    def singular_values_(self) -> Array:
-        """Singular values of the product of the factors."""
-        return self.result().singular_values
-
-    @property
-    def mean_(self) -> complex:
-        """Offset of all entries."""
-        return self.result().mean
-
-    @property
-    def row_bias_(self) -> Array | None:
-        """Offsets of the rows."""
-        return self.result().row_bias
-
-    @property
-    def column_bias_(self) -> Array | None:
-        """Offsets of the columns."""
-        return self.result().col_bias
-
-    @property
-    def rank_(self) -> int:
-        """Columns of the factors."""
-        return self.result().rank
-
-    @property
     def n_entries_(self) -> int:
         """Entries taken in."""
         require_fitted(self, self._shape is not None)
         data: Observed | None = self._data
         return sum(p.count for p in self._parts) + (0 if data is None else data.count)
-
-    @property
-    def _n_features_out(self) -> int:
-        return width(self.result())
-
-    def predict(self, rows: Any, cols: Any) -> Array:
-        """Return completed values of some entries, see :meth:`CompletionResult.predict`.
-
-        Parameters
-        ----------
-        rows, cols : int, sequence of int or array of integers
-            Row and column of each entry; they are broadcast against each other.
-
-        Returns
-        -------
-        array
-            Values, of the shape of the broadcast indices.
-        """
-        return self.result().predict(rows, cols)
-
-    def top_k(self, rows: Any, k: int, exclude: Any = None) -> tuple[Array, Array]:
-        """Return the largest values of some rows, see :meth:`CompletionResult.top_k`.
-
-        Parameters
-        ----------
-        rows : slice, int, sequence of int, array of integers, or None
-            Rows; None for all of them.
-        k : int
-            How many of each row.
-        exclude : None, "observed", sparse matrix, boolean array, or pair of indices
-            Entries that are left out.
-
-        Returns
-        -------
-        indices, values : array (r, k)
-            Columns, and their values in descending order.
-        """
-        return self.result().top_k(rows, k, exclude)
 
     def transform(self, X: Any, *, mask: Any = None, weights: Any = None) -> Any:
         """Return the factors of new rows, by least squares against the columns' factor.
@@ -460,7 +369,7 @@ class MatrixCompletion(TransformerMixin, Stateful):
         codes, _ = check_array_2d(
             "codes", as_array(codes, "codes"), n_columns=width(result), why="as transform returns"
         )
-        check_same_place(codes, _Place(result), "codes")
+        check_same_place(codes, AnswerPlace(result), "codes")
         check_finite_block(codes, name="codes")
         return restored(result, codes)
 
@@ -497,88 +406,8 @@ class MatrixCompletion(TransformerMixin, Stateful):
             raise ValueError(
                 f"X must have the shape {result.shape} of the completed matrix, got {data.shape}."
             )
-        check_same_place(data.row_values, _Place(result), "X")
+        check_same_place(data.row_values, AnswerPlace(result), "X")
         return _determination(result, Entries.of(data))
-
-    # ------------------------------------------------------------------------------- helpers
-
-    @property
-    def _parts(self) -> tuple[Entries, ...]:
-        """Entries that came since the last answer."""
-        parts: tuple[Entries, ...] = self.__dict__.get("_new", ())
-        return parts
-
-    @property
-    def _data(self) -> Observed | None:
-        """Entries of the last answer."""
-        return self.__dict__.get("_answered")
-
-    @property
-    def _shape(self) -> tuple[int, int] | None:
-        """Shape of the stream, None before any entry."""
-        return self.__dict__.get("_stream_shape")
-
-    def _options(self) -> dict[str, Any]:
-        """Return the options of the stream, or those that one would start with."""
-        found = self.__dict__.get("_stream_options")
-        return self.get_params(deep=False) if found is None else dict(found)
-
-    def _started(self) -> dict[str, Any]:
-        """Return the options of a new stream; a generator gives it a seed."""
-        options = self.get_params(deep=False)
-        check_int("refit_sweeps", options["refit_sweeps"], 1)
-        if not _is_seed(self.rng):
-            options["rng"] = int(as_generator(self.rng).integers(_SEEDS))
-        return options
-
-    def _take(self, block: Entries) -> None:
-        """Commit entries after checking that they are new and of one library."""
-        data, parts = self._data, self._parts
-        for place in (data, *parts[:1]):
-            if place is not None:
-                check_same_place(block.values, place, "values")
-        block.check_new(data)
-        for part in parts:
-            block.check_new(part)
-        parts = pushed(parts, block)
-        if self._shape is None:
-            with undone_on_error(self.rng):
-                options = self._started()
-            self._stream_options, self._stream_shape = options, block.shape
-            self._set_features(Features(block.shape[1], None))
-        self._new = parts
-
-    def _all_parts(self) -> list[Entries]:
-        """Return all entries taken in."""
-        data = self._data
-        return [*([] if data is None else [Entries.of(data)]), *self._parts]
-
-    def _solve(self) -> None:
-        """Find the answer to all entries, and keep it."""
-        options, data = self._options(), self._data
-        if self._parts or data is None:
-            parts = self._all_parts()
-            if not parts:
-                raise ValueError(
-                    "an answer needs an observed entry, got none so far. Call partial_fit."
-                )
-            data = replace(joined(parts).observe(thread_count(options["n_threads"])), order=None)
-        before = self.__dict__.get("_answer")
-        most = (1.0 + _GROWTH) * self.__dict__.get("_full_count", 0)
-        if before is None or before.rank == 0 or data.count > most:
-            self._settle(data, fitted(data, options), options, full=True)
-        else:
-            self._settle(data, refitted(data, options, before), options, full=False)
-
-    def _settle(
-        self, data: Observed, answer: CompletionResult, options: dict[str, Any], *, full: bool
-    ) -> None:
-        """Commit an answer to all entries."""
-        self._answer, self._new = answer, ()
-        self.__dict__["_answered"] = data
-        self._stream_options, self._stream_shape = options, data.shape
-        if full:
-            self._full_count = data.count
 
     def _check_new(self, data: Observed) -> None:
         """Refuse rows of other columns or of another library."""
@@ -588,85 +417,7 @@ class MatrixCompletion(TransformerMixin, Stateful):
                 f"X has {data.shape[1]} features, but {type(self).__name__} is expecting {n} "
                 "features as input."
             )
-        check_same_place(data.row_values, _Place(self.result()), "X")
-
-    def __copy__(self) -> Self:
-        """Return a copy that goes on by itself."""
-        return copy.deepcopy(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return a copy; what never changes is shared."""
-        twin = type(self).__new__(type(self))
-        shared = ("_answered", "_answer", "_new")
-        for name, value in self.__dict__.items():
-            twin.__dict__[name] = value if name in shared else copy.deepcopy(value, memo)
-        return twin
-
-    # --------------------------------------------------------------------------------- state
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: entries travel as host data."""
-        state = super().__getstate__()
-        data, parts = self._data, self._parts
-        state["_answered"] = None if data is None else Entries.of(data).to_state()
-        state["_new"] = [part.to_state() for part in parts]
-        like = data.row_values if data is not None else parts[0].values if parts else None
-        state["_like"] = None if like is None else like[:0]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        like = self.__dict__.pop("_like")
-        if like is not None:
-            place = {"xp": array_namespace(like), "device": _device(like)}
-            self._set_entries(state["_answered"], state["_new"], place)
-
-    def _set_entries(self, answered: Any, new: Any, place: dict[str, Any]) -> None:
-        """Take entries back from host data."""
-        self._new = tuple(Entries.from_state(part, **place) for part in new)
-        threads = thread_count(self._options()["n_threads"])
-        if answered is None:
-            self.__dict__["_answered"] = None
-        else:
-            data = Entries.from_state(answered, **place).observe(threads)
-            self.__dict__["_answered"] = replace(data, order=None)
-
-    def _get_state(self) -> State:
-        data, answer = self._data, self.__dict__.get("_answer")
-        options = self.__dict__.get("_stream_options")
-        return {
-            "params": _saved(self.get_params(deep=False)),
-            "options": None if options is None else _saved(options),
-            "shape": None if self._shape is None else list(self._shape),
-            "answered": None if data is None else Entries.of(data).to_state(),
-            "new": [part.to_state() for part in self._parts],
-            "answer": None if answer is None else answer.to_state(),
-            "full_count": self.__dict__.get("_full_count", 0),
-            **self._features_to_state(),
-        }
-
-    @classmethod
-    def _from_state(cls, state: State, *, xp: Namespace, device: Device) -> Self:
-        place = {"xp": xp, "device": device}
-        model = cls(**state["params"])
-        model._features_from_state(state)
-        if state["shape"] is None:
-            return model
-        m, n = state["shape"]
-        model._stream_options, model._stream_shape = state["options"], (int(m), int(n))
-        model._set_entries(state["answered"], state["new"], place)
-        if state["answer"] is not None:
-            like = xp.zeros((0,), dtype=xp.float32, device=device)
-            model._answer = CompletionResult.from_state(state["answer"], like=like)
-            model._full_count = int(state["full_count"])
-        return model
-
-
-class _Place:
-    """Library, device and dtype of an answer."""
-
-    def __init__(self, result: CompletionResult) -> None:
-        self.xp, self.device, self.dtype = result._xp, _device(result.U), result.U.dtype
+        check_same_place(data.row_values, AnswerPlace(self.result()), "X")
 
 
 def _determination(result: CompletionResult, data: Entries) -> float:
@@ -690,38 +441,10 @@ def _determination(result: CompletionResult, data: Entries) -> float:
     return 1.0 - (left / spread) ** 2 if math.isfinite(left) else -math.inf
 
 
-def _is_seed(rng: Any) -> bool:
-    return isinstance(rng, Integral) and not isinstance(rng, bool)
-
-
-def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape") and library_of(value) in LIBRARIES
-
-
-def _saved(options: dict[str, Any]) -> State:
-    """Return options as host data; what cannot be saved is None."""
-    found = {name: None if name in _NOT_SAVED else value for name, value in options.items()}
-    found["rng"] = int(options["rng"]) if _is_seed(options["rng"]) else None
-    found["validation"] = _saved_mask(options["validation"])
-    return found
-
-
-def _saved_mask(validation: Any) -> Any:
-    """Return a fraction as it is, and a mask as host data."""
-    if hasattr(validation, "toarray"):
-        raise TypeError(
-            message(
-                "validation", "be a fraction or a boolean array to be saved", validation,
-                way_out="Pass validation.toarray() != 0.",
-            )
-        )  # fmt: skip
-    return to_numpy(validation) if _is_array(validation) else validation
-
-
 def _check_same_options(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
     """Refuse to merge objects that would solve in two ways."""
     for name, value in mine.items():
-        if name not in (*_NOT_SAVED, "rng") and not _same(value, theirs[name]):
+        if name not in (*NOT_SAVED, "rng") and not _same(value, theirs[name]):
             raise ValueError(
                 f"{name} must agree for a merge, got {value!r} and {theirs[name]!r}. Start all "
                 "parts with the same options."
@@ -730,8 +453,8 @@ def _check_same_options(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 def _same(a: Any, b: Any) -> bool:
     """Compare two options."""
-    if a is b or not (_is_array(a) or _is_array(b)):
+    if a is b or not (is_array(a) or is_array(b)):
         return a is b or bool(a == b)
-    if not (_is_array(a) and _is_array(b)) or tuple(a.shape) != tuple(b.shape):
+    if not (is_array(a) and is_array(b)) or tuple(a.shape) != tuple(b.shape):
         return False
     return bool((to_numpy(a) == to_numpy(b)).all())

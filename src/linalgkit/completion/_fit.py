@@ -13,7 +13,7 @@ from linalgkit.completion._half_step import wide_sum
 from linalgkit.completion._held_out import held_out
 from linalgkit.completion._observed import Observed, select
 from linalgkit.completion._robust import LOSSES, robust_sweeps
-from linalgkit.completion._shrunk import Shrunk, shrunk
+from linalgkit.completion._shrunk import SHRUNK_TOL, Shrunk, shrunk
 from linalgkit.completion._start import random_start, svd_start
 from linalgkit.completion._sweeps import (
     ATTEMPTS,
@@ -119,18 +119,18 @@ def fit_fixed(
     observed: Observed, request: Request, rank: int, warm: Factors | None = None
 ) -> Fitted:
     """Fit with a given rank and ridge."""
-    start = begin(observed, request, rank) if warm is None else warm
+    begun = Swept(begin(observed, request, rank) if warm is None else warm)
     is_warm = warm is not None or request.warm is not None
     if request.loss != "squared":
         code = LOSSES.index(request.loss)
-        swept = robust_sweeps(observed, start, _settings(request), code, request.loss_scale)
+        swept = robust_sweeps(observed, begun.factors, _settings(request), code, request.loss_scale)
         return _fitted(swept, request)
     if request.solver == "rgn":
-        return _polished(observed, Fitted(start, "max_sweeps"), request)
+        return _polished(observed, Fitted(begun.factors, "max_sweeps"), request)
     if not _restarts(observed, request, rank, is_warm):
         fall = QUICK if request.continuation and not is_warm else None
-        return _descend(observed, request, start, fall)
-    return _search(observed, request, rank, start)
+        return _descend(observed, request, begun, fall)
+    return _search(observed, request, rank, begun.factors)
 
 
 def _restarts(observed: Observed, request: Request, rank: int, is_warm: bool) -> bool:
@@ -175,18 +175,18 @@ def _fitted(swept: Swept, request: Request) -> Fitted:
 
 
 def _descend(
-    observed: Observed, request: Request, start: Factors, fall: Fall | None, most: int = 100
+    observed: Observed, request: Request, begun: Swept, fall: Fall | None, most: int = 100
 ) -> Fitted:
-    """Sweep with a falling ridge, then polish where that applies."""
-    ends = polishes(observed, request, start.rank)
+    """Sweep with a falling ridge, then polish where that applies; the start is given up."""
+    ends = polishes(observed, request, begun.factors.rank)
     tiny = float(eps(observed.xp, observed.dtype)) ** 0.75
     floor = tiny if request.alpha == 0.0 else 0.0
     if ends and fall is not None:
         fall = fall.within(request.max_sweeps)
         floor = fall.end
     if ends and fall is None:
-        return _polished(observed, Fitted(start, "max_sweeps"), request)
-    swept = sweep_down(observed, start, _settings(request, fall=fall, floor=floor, hands_over=ends))
+        return _polished(observed, Fitted(begun.factors, "max_sweeps"), request)
+    swept = sweep_down(observed, begun, _settings(request, fall=fall, floor=floor, hands_over=ends))
     found = _fitted(swept, request)
     return _polished(observed, found, request, most) if ends and swept.status == "fallen" else found
 
@@ -213,7 +213,8 @@ def _search(observed: Observed, request: Request, rank: int, start: Factors) -> 
         if total > 0:
             start = best.factors if init is None else begin(observed, request, rank, init)
         longer = 3 * request.max_sweeps if fall is SLOWEST else request.max_sweeps
-        found = _descend(observed, replace(request, max_sweeps=longer), start, fall, _LEAST_POLISH)
+        longer_request = replace(request, max_sweeps=longer)
+        found = _descend(observed, longer_request, Swept(start), fall, _LEAST_POLISH)
         total += found.n_sweeps
         end = residual_energy(observed, found.factors)
         best = found if end < min(ends) else best
@@ -261,9 +262,9 @@ def _chosen(train: Observed, held: Observed, request: Request) -> tuple[Any, Any
     from linalgkit.completion._choice import best_alpha, grown
 
     if request.shrink:
-        found = fit_shrunk(train, request, held)
-        again = replace(request, warm=found.factors, max_sweeps=min(3, request.max_sweeps))
-        return found.factors, lambda o: _counted(fit_shrunk(o, again), found, found.status)
+        found = fit_shrunk(train, request)
+        again = replace(request, warm=found.factors)
+        return found.factors, lambda o: _counted(fit_shrunk(o, again), found)
     if request.alpha is None:
         found = best_alpha(train, held, request)
         tol = _CHOSEN_TOL if request.tol is None else request.tol
@@ -278,20 +279,19 @@ def _chosen(train: Observed, held: Observed, request: Request) -> tuple[Any, Any
     return found.factors, lambda o: _counted(fit_fixed(o, request, rank, found.factors), found)
 
 
-def _counted(found: Fitted, before: Fitted, status: str | None = None) -> Fitted:
-    """Return the refit with the sweeps of the first fit added, and its status where that counts."""
+def _counted(found: Fitted, before: Fitted) -> Fitted:
+    """Return the refit with the sweeps of the first fit added."""
     found.n_sweeps += before.n_sweeps
-    found.status = found.status if status is None else status
     return found
 
 
-def fit_shrunk(observed: Observed, request: Request, held: Observed | None = None) -> Fitted:
+def fit_shrunk(observed: Observed, request: Request) -> Fitted:
     """Fit with shrinkage of each component."""
     rank = request.max_rank if request.rank is None else request.rank
     start, size = begin(observed, request, rank), math.sqrt(total_weight(observed))
-    chosen = {} if request.tol is None else {"tol": request.tol}
+    tol = SHRUNK_TOL if request.tol is None else request.tol
     done = shrunk(
-        observed, start, max_sweeps=request.max_sweeps, held=held, biased=request.biased,
-        callback=lambda _, __, noise: request.watch(noise * size), **chosen,
+        observed, start, max_sweeps=request.max_sweeps, biased=request.biased,
+        callback=lambda _, __, noise: request.watch(noise * size), tol=tol,
     )  # fmt: skip
     return Fitted(done.factors, done.status, list(done.history), done.n_sweeps, 0.0, shrunk=done)

@@ -21,7 +21,7 @@ from linalgkit._core.estimator import TransformerMixin
 from linalgkit._core.random import undone_on_error
 from linalgkit._core.state import State, Stateful
 from linalgkit._core.validation import AccuracyWarning, check_same_place, require_fitted
-from linalgkit.completion._estimator import _is_seed, _Place, _saved_mask
+from linalgkit.completion._entry_store import AnswerPlace, is_seed, saved_mask
 from linalgkit.completion._new_rows import empty_codes, observed_as, regressed, restored
 from linalgkit.completion._observed import Observed
 from linalgkit.completion._refit import fitted, thread_count
@@ -212,7 +212,7 @@ class LowRankImputer(TransformerMixin, Stateful):
         result = self.result_
         table, _ = self._check_features(_unmasked(X), reset=False)
         table = _in_working_dtype(table)
-        check_same_place(table, _Place(result))
+        check_same_place(table, AnswerPlace(result))
         _check_finite(table)
         return self._wrap_output(_filled(table, lambda: self._values(table)), X)
 
@@ -292,8 +292,8 @@ class LowRankImputer(TransformerMixin, Stateful):
 
     def _get_state(self) -> State:
         params = self.get_params(deep=False)
-        params["rng"] = int(self.rng) if _is_seed(self.rng) else None
-        params["validation"] = _saved_mask(self.validation)
+        params["rng"] = int(self.rng) if is_seed(self.rng) else None
+        params["validation"] = saved_mask(self.validation)
         answer = self.__dict__.get("_answer")
         return {
             "params": params,

@@ -32,6 +32,7 @@ from linalgkit.completion._variational import (
 )
 
 _HOST = numpy_namespace()
+SHRUNK_TOL = 1e-3  # relative change of noise and fitted values at which sweeps stop
 _PATIENCE = 3  # sweeps without a better error on held-out entries
 
 
@@ -95,7 +96,7 @@ def shrunk(
     start: Factors,
     *,
     max_sweeps: int = 100,
-    tol: float = 1e-3,
+    tol: float = SHRUNK_TOL,
     held: Observed | None = None,
     biased: bool = False,
     callback: Callable[[int, Factors, float], Any] | None = None,

@@ -14,7 +14,7 @@ from typing import Any
 from linalgkit._core.array import Array, asarray, numpy_namespace, real_dtype, to_numpy
 from linalgkit._core.qr import cholesky_qr2
 from linalgkit._core.random import standard_normal
-from linalgkit._kernels.observed import residual_rows
+from linalgkit._kernels.observed import Lines, gather_sum, residual_rows
 from linalgkit.completion._factors import Factors, augmented, constant_column
 from linalgkit.completion._half_step import masses
 from linalgkit.completion._observed import Observed
@@ -31,7 +31,8 @@ class _Picture:
     def __init__(self, observed: Observed, model: Factors) -> None:
         self.observed, self.xp = observed, observed.xp
         self.P, self.Q = augmented(model, self.xp)
-        if model.rank == 0 and model.is_plain:
+        self.is_data = model.rank == 0 and model.is_plain
+        if self.is_data and observed.row_weights is not None:
             self.P, self.Q = (constant_column(x, 0.0, self.xp) for x in (model.U, model.W))
         self._left = self._inverse(masses(observed.rows, observed.row_weights))
         self._right = self._inverse(masses(observed.columns, observed.column_weights))
@@ -51,19 +52,20 @@ class _Picture:
         """Return the picture times `X` (n, b)."""
         o = self.observed
         F = self._conj(self._right * X)
-        G, _ = residual_rows(
-            self.xp, o.rows, o.row_values, o.row_weights, self.P, self.Q, F, 0, 1.0
-        )
-        return self._left * G
+        return self._left * self._sums(o.rows, o.row_values, o.row_weights, self.P, self.Q, F)
 
     def rmatmul(self, Y: Array) -> Array:
         """Return the adjoint of the picture times `Y` (m, b)."""
         o = self.observed
         F = self._left * Y
-        G, _ = residual_rows(
-            self.xp, o.columns, o.column_values, o.column_weights, self.Q, self.P, F, 0, 1.0
-        )
+        G = self._sums(o.columns, o.column_values, o.column_weights, self.Q, self.P, F)
         return self._right * self._conj(G)
+
+    def _sums(self, lines: Lines, y: Array, w: Array | None, P: Array, Q: Array, F: Array) -> Array:
+        """Return the sums of conjugated rows of F, times the residuals."""
+        if self.is_data and w is None:
+            return gather_sum(self.xp, lines, y, self._conj(F))
+        return residual_rows(self.xp, lines, y, w, P, Q, F, 0, 1.0)[0]
 
 
 def leading(
@@ -80,13 +82,14 @@ def leading(
     X = standard_normal(rng, (n, width), xp=xp, device=observed.device, dtype=observed.dtype)
     for _ in range(n_iter):
         Y, _ = cholesky_qr2(picture.matmul(X), xp)
+        del X  # only one of the two is held
         X, _ = cholesky_qr2(picture.rmatmul(Y), xp)
+        del Y
     Y, R = cholesky_qr2(picture.matmul(X), xp)
     L, s, Rh = xp.linalg.svd(R, full_matrices=False)
-    L = Y @ L
     values = _HOST.astype(to_numpy(s), _HOST.float64)
-    right = X @ (xp.conj(xp.matrix_transpose(Rh)))
-    return L[:, :k], _shrunk(values, k, m, n), picture._conj(right[:, :k])
+    right = X @ picture._conj(xp.matrix_transpose(Rh))[:, :k]
+    return Y @ L[:, :k], _shrunk(values, k, m, n), picture._conj(right)
 
 
 def _shrunk(values: Array, k: int, m: int, n: int) -> Array:

@@ -100,6 +100,12 @@ class Swept:
         """Number of sweeps done."""
         return len(self.history)
 
+    def taken(self) -> Factors:
+        """Return the factors without holding them any longer, for the next ones to follow."""
+        factors = self.factors
+        del self.factors
+        return factors
+
 
 class Sweeper:
     """The alternating steps on one set of entries."""
@@ -215,15 +221,15 @@ def default_tol(observed: Observed, alpha: float) -> float:
     return 1e-7 if alpha == 0.0 else 1e-6
 
 
-def sweep_down(observed: Observed, start: Factors, settings: Settings) -> Swept:
+def sweep_down(observed: Observed, done: Swept, settings: Settings) -> Swept:
     """Sweep while the ridge falls to its last value, and on until the objective settles.
 
+    Starts from `done`, which changes: nothing holds the factors of the start after a sweep.
     The status is "converged" (settled), "fallen" (the smallest ridge was reached that the polish
     takes over from), "stopped" (by the callback) or "max_sweeps".
     """
     sweeper = Sweeper(observed, settings)
-    done = Swept(start)
-    first = sweeper.first_ridge(start)
+    first = sweeper.first_ridge(done.factors)
     fall = settings.fall
     ridge = settings.alpha if fall is None else max(first * fall.start, settings.alpha)
     last = max(settings.alpha, settings.floor * first)
@@ -231,7 +237,7 @@ def sweep_down(observed: Observed, start: Factors, settings: Settings) -> Swept:
     energy = data_energy(observed)
     for _ in range(settings.max_sweeps):
         sweeper.plan.strict = done.n_sweeps >= _LOOSE or fall is None
-        done.factors = sweeper.sweep(done.factors, ridge)
+        done.factors = sweeper.sweep(done.taken(), ridge)
         value = sweeper.objective(done.factors, settings.alpha)
         done.history.append(value)
         done.ridge = ridge
