@@ -34,8 +34,8 @@ def csr(p: Problem) -> Any:
 def test_exact_data_are_completed_to_rounding(xp: Backend, kind: str) -> None:
     if kind not in xp.dtypes:
         pytest.skip("the device has no such dtype")
-    if xp.name == "jax" and kind not in ("float64", "complex64"):
-        pytest.skip("compiled for two dtypes; the others take the same code")
+    if xp.name == "jax" and kind != "complex64":
+        pytest.skip("compiled for one dtype; the others take the same code")
     p = problem(kind=kind)
     given = xp.asarray(holed(p), kind)
     result = complete_matrix(given, 3, rng=0)
@@ -265,6 +265,8 @@ def test_held_out_error_is_of_a_fit_that_did_not_see_them() -> None:
 
 
 def test_lines_that_cannot_be_identified_are_listed_and_finite(xp: Backend) -> None:
+    if xp.name == "jax":
+        pytest.skip("half a minute of compilation for the shapes of three lines")
     p = problem(seed=3)
     A = holed(p).copy()
     A[7, :] = np.nan  # nothing
@@ -324,7 +326,7 @@ def test_too_few_entries_are_warned_of() -> None:
 
 
 def test_max_sweeps_is_said() -> None:
-    with pytest.warns(AccuracyWarning, match="max_sweeps = 2"):
+    with pytest.warns(AccuracyWarning, match="2 sweeps did not settle .max_sweeps = 2"):
         result = complete_matrix(holed(NOISY), 3, alpha=1e-3, max_sweeps=2, rng=0)
     assert (result.status, result.sweeps) == ("max_sweeps", 2)
     assert len(result.loss_history) == 2

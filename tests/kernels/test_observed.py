@@ -419,17 +419,27 @@ def test_read_only_arguments_stay_as_they_are(rng: Draw, form: str) -> None:
 
 @NUMBA
 def test_no_more_is_stored_than_documented(rng: Draw) -> None:
-    given = problem(rng, "float64", 20, lengths=(2000, *([50] * 400)), n=2000)
+    given = problem(rng, "float64", 20, full=False, lengths=(2000, *([50] * 400)), n=2000)
+    lines, y, w, F, X = given[:5]
     rest = (3, 0.0, 0, 1.0)
-    pcg_rows(NP, *given, *rest)
+    both = F.size + X.size + lines.n_lines  # a padded copy, sums, and a number a line
+    kept = both + (2000 + 8) * 20
+    assert peak_of(lambda: pcg_rows(NP, *given, *rest)) <= 8 * 1.02 * kept + 20_000
+    for values in (y, None):
+        peak = peak_of(lambda z=values: residual_rows(NP, lines, z, w, X, F, F, 0, 1.0))
+        assert peak <= 8 * 1.02 * both + 20_000
+    assert peak_of(lambda: gather_sum(NP, lines, y, F)) <= 8 * 1.02 * both + 20_000
+
+
+def peak_of(run: Any) -> int:
+    """Bytes that a call holds at most, once it has been compiled."""
+    run()
     tracemalloc.start()
     try:
-        pcg_rows(NP, *given, *rest)
-        peak = tracemalloc.get_traced_memory()[1]
+        run()
+        return int(tracemalloc.get_traced_memory()[1])
     finally:
         tracemalloc.stop()
-    kept = given.F.size + (2000 + 8) * 20 + given.X.size + given.lines.n_lines
-    assert peak <= 8 * 1.02 * kept + 20_000
 
 
 @pytest.mark.gpu

@@ -318,6 +318,11 @@ def _residual_rows(
     ss : array, shape (n_lines,)
         ``sum_t w_t rho(|r_t|)`` in the device's widest float: ``r^2``; Huber ``r^2``, from
         `scale` on ``scale (2 r - scale)``; l1 ``r``.
+
+    Notes
+    -----
+    Storage: a gathered block as there; in the Numba form padded copies of `Q` and `F` (twice that
+    for complex data).
     """
     wide = widest_float(xp, device(Q))
     sums, squares = [], []

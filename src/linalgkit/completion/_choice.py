@@ -19,6 +19,8 @@ from linalgkit.completion._fit import (
     Fitted,
     Request,
     begin,
+    fit_fixed,
+    held_out_error,
     offsets,
     polishes,
     root_mean_square,
@@ -36,6 +38,7 @@ _BETTER = 0.99  # an error counts as better below this share of the best
 _RIDGE_FALL = 0.75
 _GROWING = Fall(0.5, 0.5)
 _SWEEPS = 12
+_ROBUST_SWEEPS, _ROBUST_TOL = 60, 1e-3
 
 
 class Growth:
@@ -46,7 +49,7 @@ class Growth:
         self.errors: list[float] = []
         self.best: Factors = offsets(train, request)
         self.n_sweeps = 0
-        self.size = root_mean_square(held, self.best)
+        self.size = held_out_error(held, self.best, request)
 
     def run(self) -> Growth:
         """Grow until the error has not improved for some ranks."""
@@ -54,7 +57,7 @@ class Growth:
         exact = 100.0 * float(eps(self.train.xp, self.train.dtype)) ** 0.5 * 1e-3
         while f.rank < self.request.max_rank and waited < _PATIENCE:
             f = self._fitted(self._joined(f))
-            error = root_mean_square(self.held, f)
+            error = held_out_error(self.held, f, self.request)
             self.errors.append(error)
             if error < _BETTER * least or f.rank == 1:
                 self.best, waited, least = f, 0, error
@@ -81,6 +84,8 @@ class Growth:
 
     def _fitted(self, f: Factors) -> Factors:
         request, alpha = self.request, self.request.alpha or 0.0
+        if request.loss != "squared":
+            return self._robust(f.rank)
         settings = Settings(
             alpha, "pcg", request.biased, _SWEEPS, fall=_GROWING, floor=1e-4, hands_over=True
         )
@@ -91,6 +96,13 @@ class Growth:
         done = polish(self.train, swept.factors, max_outer=4)
         self.n_sweeps += len(done.history)
         return done.factors
+
+    def _robust(self, rank: int) -> Factors:
+        """Return a robust fit from scratch: growing would build on gross errors."""
+        limited = replace(self.request, max_sweeps=_ROBUST_SWEEPS, tol=_ROBUST_TOL)
+        found = fit_fixed(self.train, limited, rank)
+        self.n_sweeps += found.n_sweeps
+        return found.factors
 
 
 def grown(train: Observed, held: Observed, request: Request) -> Fitted:

@@ -10,6 +10,7 @@ from linalgkit._core.array import (
     Array,
     asarray,
     index_dtype,
+    matmul_h,
     numpy_namespace,
     real_dtype,
     to_numpy,
@@ -33,7 +34,8 @@ _HOST = numpy_namespace()
 _MESSAGES = {
     "converged": "The objective settled.",
     "fallen": "The ridge fell to its last value.",
-    "stalled": "The residual no longer falls: it is at the level of the noise.",
+    "stalled": "No step lowers the residual further, although it is not flat to first order.",
+    "refitted": "A few sweeps were made from the answer to fewer entries.",
     "early": "The error on held-out entries no longer fell.",
     "max_sweeps": "max_sweeps was reached before the objective settled.",
     "stopped": "The callback asked to stop.",
@@ -139,8 +141,8 @@ def complete_matrix(
     rng : None, int, SeedSequence, BitGenerator or Generator, optional
         For the start, the choice of held-out entries and sketches.
     callback : callable, optional
-        ``callback(sweep, loss)`` after each sweep, `loss` in internal units; stops if it returns
-        true.
+        ``callback(sweep, loss)`` after each sweep or step of the polish, `loss` as in
+        `loss_history`; it stops all if it returns true.
 
     Returns
     -------
@@ -238,8 +240,8 @@ def answer(observed: Observed, request: Request, found: Fitted) -> CompletionRes
         reasons = warn_of_pattern(parts, 1, 0)
     if found.status == "max_sweeps":
         reasons.append(
-            f"the sweeps stopped at max_sweeps = {request.max_sweeps} before they settled "
-            "(raise max_sweeps or tol)"
+            f"{found.n_sweeps} sweeps did not settle (max_sweeps = {request.max_sweeps}; a rank "
+            "that does not fit and gross errors keep them from it, too)"
         )
     warn(reasons)
     return _public(observed, request, found, f, lost, parts, freedom)
@@ -341,7 +343,9 @@ def _ridges(observed: Observed, found: Fitted, f: Factors, U: Array) -> dict[str
     if done is None or f.rank == 0:
         return {}
     e = observed.exponent
-    old, new = (_HOST.astype(to_numpy(x), _HOST.complex128) for x in (f.U, U))
+    xp = observed.xp
+    Q, R = qr_positive(f.U, xp)
+    old, new = (_HOST.astype(to_numpy(x), _HOST.complex128) for x in (R, matmul_h(Q, U, xp)))
     # U = f.U T and V = f.W T^-T, T by least squares (exact up to rounding: the columns span the
     # same)
     T = _HOST.linalg.lstsq(old, new * 2.0 ** (-e / 2), rcond=None)[0]

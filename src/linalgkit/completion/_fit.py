@@ -12,7 +12,7 @@ from linalgkit.completion._gauss_newton import polish
 from linalgkit.completion._half_step import wide_sum
 from linalgkit.completion._held_out import held_out
 from linalgkit.completion._observed import Observed, select
-from linalgkit.completion._robust import LOSSES, robust_sweeps
+from linalgkit.completion._robust import LOSSES, robust_noise, robust_sweeps
 from linalgkit.completion._shrunk import SHRUNK_TOL, Shrunk, shrunk
 from linalgkit.completion._start import random_start, svd_start
 from linalgkit.completion._sweeps import (
@@ -31,6 +31,8 @@ from linalgkit.completion._sweeps import (
 )
 
 _HOST = numpy_namespace()
+_SETTLED = 1e-6  # relative decrease of the residual norm by a step of the polish that is none
+_NEAR = 1e-3  # of the objective by a sweep, after which the polish takes over
 _LEAST_POLISH = 20  # Gauss-Newton steps that are allowed whatever the sweeps before
 _CHOSEN_TOL = 1e-5  # of the fit whose ridge was chosen, which no held-out entry knows better
 HELD_OUT = 0.1  # fraction held out where something has to be chosen and nothing was said
@@ -107,6 +109,11 @@ def begin(observed: Observed, request: Request, rank: int, init: str | None = No
     return random_start(observed, model, rank, request.rng, size)
 
 
+def held_out_error(observed: Observed, f: Factors, request: Request) -> float:
+    """Return the error by which is chosen: gross errors among the held-out entries do not count."""
+    return root_mean_square(observed, f) if request.loss == "squared" else robust_noise(observed, f)
+
+
 def root_mean_square(observed: Observed, f: Factors) -> float:
     """Return the weighted root mean square of the residuals."""
     return math.sqrt(residual_energy(observed, f) / total_weight(observed))
@@ -175,7 +182,7 @@ def _fitted(swept: Swept, request: Request) -> Fitted:
 
 
 def _descend(
-    observed: Observed, request: Request, begun: Swept, fall: Fall | None, most: int = 100
+    observed: Observed, request: Request, begun: Swept, fall: Fall | None, most: int | None = None
 ) -> Fitted:
     """Sweep with a falling ridge, then polish where that applies; the start is given up."""
     ends = polishes(observed, request, begun.factors.rank)
@@ -185,16 +192,30 @@ def _descend(
         fall = fall.within(request.max_sweeps)
         floor = fall.end
     if ends and fall is None:
-        return _polished(observed, Fitted(begun.factors, "max_sweeps"), request)
+        return _polished(observed, _approached(observed, request, begun), request)
     swept = sweep_down(observed, begun, _settings(request, fall=fall, floor=floor, hands_over=ends))
     found = _fitted(swept, request)
     return _polished(observed, found, request, most) if ends and swept.status == "fallen" else found
 
 
-def _polished(observed: Observed, found: Fitted, request: Request, most: int = 100) -> Fitted:
+def _approached(observed: Observed, request: Request, begun: Swept) -> Fitted:
+    """Return a start that the polish can end: sweeps without a ridge, unless it is a fit."""
+    if request.warm is not None or request.continuation:
+        return Fitted(begun.factors, "max_sweeps")
+    settings = _settings(replace(request, tol=_NEAR), fall=None)
+    return _fitted(sweep_down(observed, begun, settings), request)
+
+
+def _polished(
+    observed: Observed, found: Fitted, request: Request, most: int | None = None
+) -> Fitted:
     """Return the answer after Riemannian Gauss-Newton steps."""
-    room = min(most, max(_LEAST_POLISH, request.max_sweeps - found.n_sweeps))
-    done = polish(observed, found.factors, max_outer=room, callback=lambda _, r: request.watch(r))
+    room = max(_LEAST_POLISH, request.max_sweeps // 4) if most is None else most
+    few = oversampling(observed, found.factors.rank) < FEW_ENTRIES
+    tol = _SETTLED if request.tol is None and not few else min(_SETTLED, request.tol or 1e-8)
+    done = polish(
+        observed, found.factors, max_outer=room, tol=tol, callback=lambda _, r: request.watch(r)
+    )
     history = [*found.history, *(x * x for x in done.history)]
     return replace_fitted(found, done.factors, done.status, history)
 
@@ -246,7 +267,7 @@ def fit(observed: Observed, request: Request) -> Fitted:
     train, held = select(observed, ~aside), select(observed, aside)
     first, refit = _chosen(train, held, request)
     found: Fitted = refit(observed)
-    found.validation_rmse = root_mean_square(held, first)
+    found.validation_rmse = held_out_error(held, first, request)
     return found
 
 

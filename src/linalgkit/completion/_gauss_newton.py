@@ -74,6 +74,7 @@ def polish(
     factors: Factors,
     *,
     max_outer: int,
+    tol: float = _STALL,
     callback: Callable[[int, float], bool | None] | None = None,
 ) -> Polished:
     """Minimise ``sum w |y - offsets - U W^T|^2`` from a good start by Riemannian Gauss-Newton.
@@ -86,6 +87,8 @@ def polish(
         Where to start from; biases and mean stay.
     max_outer : int
         Most outer steps.
+    tol : float, default 1e-8
+        The iteration ends once a step lowers the residual norm by less than this share of it.
     callback : callable, optional
         Called as ``callback(step, residual_norm)`` after each outer step, counted from 1; ends the
         iteration by returning True.
@@ -125,7 +128,7 @@ def polish(
     >>> found.status, bool(found.history[-1] < 1e-13)
     ('converged', True)
     """
-    search = _Search(observed, factors)
+    search = _Search(observed, factors, tol)
     status = search.at_start()
     for number in range(1, max_outer + 1):
         if status is not None:
@@ -141,8 +144,8 @@ def polish(
 class _Search:
     """The state of the iteration: the start, the frame of the point, the residual norms so far."""
 
-    def __init__(self, observed: Observed, factors: Factors) -> None:
-        self.observed, self.start, self.n_inner = observed, factors, 0
+    def __init__(self, observed: Observed, factors: Factors, tol: float) -> None:
+        self.observed, self.start, self.n_inner, self.tol = observed, factors, 0, tol
         self.frame = frame_of(factors, even_roots(observed), observed.xp)
         self.history = [math.sqrt(residual_energy(observed, factors))]
         size, self.unit = _data_norms(observed, factors)
@@ -162,14 +165,14 @@ class _Search:
         """Take an outer step if one helps, and return the status if it is the last."""
         norm = self.history[-1]
         direction, foretold = self._direction()
-        is_flat = foretold <= _FLAT * norm**2
+        is_flat = foretold <= max(_FLAT, 4.0 * self.tol) * norm**2
         is_near = norm <= _NEAR_ROUNDING * math.sqrt(self.start.rank) * self.roundoff
         if not self._move(direction, foretold):
             return "converged" if is_flat or is_near else "stalled"
         new = self.history[-1]
         if new <= self.roundoff or (is_near and new > 0.5 * norm):
             return "converged"
-        if new > (1 - _STALL) * norm:
+        if new > (1 - self.tol) * norm:
             return "converged" if is_flat else "stalled"
         return None
 

@@ -51,10 +51,6 @@ def refitted(
         passed["solver"] = "auto"
     request = check_request(data, before.rank, warm_start=before, **passed)
     found = fit(data, request)
-    if found.status != "max_sweeps":
-        return answer(data, request, found)
-    result = answer(data, request, replace(found, status="stopped"))
-    return replace(
-        result, status="max_sweeps",
-        message=f"{found.n_sweeps} sweeps were made from the answer to fewer entries.",
-    )  # fmt: skip
+    if found.status == "max_sweeps":
+        found = replace(found, status="refitted")
+    return answer(data, request, found)

@@ -55,8 +55,8 @@ class CompletionResult(Stateful):
     rank : int
         Columns k of the factors, given or found.
     loss_history : tuple of float
-        Square root of the weighted sum of squared training residuals (of the robust loss) after
-        each sweep.
+        Root of the objective (the sum of moduli for the l1 loss) after each sweep of the start
+        that was kept; with ``shrink=True`` the noise estimate.
     sweeps : int
         Sweeps made.
     residual_norm : float
@@ -64,13 +64,16 @@ class CompletionResult(Stateful):
     noise_estimate : float
         Standard deviation of the noise of an entry of weight 1.
     validation_rmse : float or None
-        Root mean square error on the entries held out; None where none were.
+        Root mean square error on the entries held out (for robust losses 1.4826 times the median
+        error), of the fit that did not see them; None where none were.
     unidentifiable_rows, unidentifiable_columns : array of integers
         Lines that the entries cannot determine; they have the value of least norm.
     n_connected_components : int
         Components of the graph of the observed entries. Nothing is known across two of them.
     status : str
-        How it ended; ``"converged"`` where it did.
+        How it ended: "converged" (at rounding, or the objective settled), "stalled" (no step
+        lowers the residual, though it is not flat), "max_sweeps", "stopped" (by the callback),
+        "refitted" (a few sweeps after more entries came), "zero" (nothing but offsets is left).
     message : str
         The same in a sentence.
     alpha : float

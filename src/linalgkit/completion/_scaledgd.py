@@ -50,8 +50,8 @@ class _Side:
 
     def images(self, P: Array, Q: Array, F: Array | None) -> tuple[Array | None, float]:
         """Return the sums of products with F, and of squares, of the entries of ``P Q^T``."""
-        xp, none = self.xp, self.xp.zeros_like(self.values)
-        G, ss = residual_rows(xp, self.lines, none, self.weights, P, Q, F, 0, 1.0)
+        xp = self.xp
+        G, ss = residual_rows(xp, self.lines, None, self.weights, P, Q, F, 0, 1.0)
         return (None if G is None else -G), float(xp.sum(ss))
 
     def totals(self) -> Array:

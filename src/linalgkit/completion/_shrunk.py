@@ -221,6 +221,8 @@ class _Run:
 
     def answer(self, model: Model) -> Shrunk:
         """Return the last sweep, or the best one by the held-out error."""
+        if not self.best:
+            prune(model, all_dormant=True)
         found = self.best[1] if self.best else _answer(model)
         return replace(
             found, history=self.history, held_history=self.held_history,

@@ -287,13 +287,13 @@ def update_noise(model: Model) -> float:
     return abs(model.noise2 - before) / before
 
 
-def prune(model: Model) -> None:
-    """Remove dormant components without energy; one component stays."""
+def prune(model: Model, *, all_dormant: bool = False) -> None:
+    """Remove dormant components without energy (or all of them); one component stays."""
     rows, columns, xp = model.rows, model.columns, model.observed.xp
     energy = rows.energy * columns.energy
     edge = (rows.crowd.lines**0.5 + columns.crowd.lines**0.5) ** 2 / rows.crowd.total
     least = edge * max(_DEAD * model.noise2, 16 * model.floor)
-    keep = ~(model.dormant & (energy < least))
+    keep = ~(model.dormant & ((energy < least) | all_dormant))
     keep[int(_HOST.argmax(energy))] = True
     if keep.all():
         return

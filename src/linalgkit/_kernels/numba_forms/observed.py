@@ -248,7 +248,8 @@ def _loss(w: Any, t: Any, high: Any, parts: Any, loss: Any, scale: Any, g: Any) 
 @jit
 def _residuals(
     top: int, bottom: int, indptr: Any, indices: Any, parts: int, y: Any, w: Any, P: Any, k: int,
-    Q: Any, kp: int, F: Any, kf: int, loss: int, scale: Any, x: Any, G: Any, ss: Any, values: Any,
+    Q: Any, kp: int, F: Any, kf: int, n_sums: int, loss: int, scale: Any, x: Any, sums: Any,
+    G: Any, ss: Any, values: Any,
 ) -> None:  # fmt: skip
     """Write sums over the residuals, or products if there is no place for sums."""
     width, other, n_parts = _U(kp), _U(kf), _U(parts)
@@ -261,6 +262,8 @@ def _residuals(
         low, high = _U(indptr[i]), _U(indptr[i + 1])
         for c in range(_U(k)):
             x[c] = P[_U(i * k) + c]
+        for c in range(_0, other):
+            sums[c] = 0
         for t in range(low, high, entries):
             _fill(indices, t, high, n_parts, width, last, places)
             gather_dots(Q, places, width // per_vector, x, _0, g)
@@ -279,26 +282,44 @@ def _residuals(
                 total += _loss(w, t, high, n_parts, loss, scale, g)
             if other:
                 _fill(indices, t, high, n_parts, other, last, places)
-                gather_add(F, places, other // per_vector, g, G, _U(i) * other)
+                gather_add(F, places, other // per_vector, g, sums, _0)
+        for c in range(_U(n_sums)):
+            G[_U(i * n_sums) + c] = sums[c]
         if ss.size:
             ss[i] = total
 
 
+@inline
+def _conjugate(x: Any, count: Any) -> None:
+    """Conjugate complex numbers, real and imaginary parts by turns."""
+    for r in range(_U(1), count, _U(2)):
+        x[r] = -x[r]
+
+
 @jit
 def _sums(
-    top: int, bottom: int, indptr: Any, indices: Any, parts: int, y: Any, F: Any, kp: int, G: Any
-) -> None:
-    """Add up weighted rows."""
+    top: int, bottom: int, indptr: Any, indices: Any, parts: int, y: Any, F: Any, kp: int, k: int,
+    sums: Any, G: Any,
+) -> None:  # fmt: skip
+    """Add up weighted rows; conjugate numbers and sums where complex, as the rows are."""
     width, n_parts = _U(kp), _U(parts)
     vectors, entries = width * _U(F.itemsize) // _U(VECTOR_BYTES), _ROWS // n_parts
     last = _U(F.size) // (width * n_parts) - _U(1)
     places, g = np.zeros(ROWS, np.uintp), np.zeros(ROWS, F.dtype)
     for i in range(top, bottom):
         high = _U(indptr[i + 1])
+        for c in range(_0, width):
+            sums[c] = 0
         for t in range(_U(indptr[i]), high, entries):
             _fill(indices, t, high, n_parts, width, last, places)
             _copy(y, t, high, n_parts, g, _0)
-            gather_add(F, places, vectors, g, G, _U(i) * width)
+            if n_parts == _U(2):
+                _conjugate(g, _ROWS)
+            gather_add(F, places, vectors, g, sums, _0)
+        if n_parts == _U(2):
+            _conjugate(sums, width)
+        for c in range(_U(k)):
+            G[_U(i * k) + c] = sums[c]
 
 
 def _real(x: Array | None, dtype: Any) -> Array:
@@ -397,7 +418,8 @@ def residual_rows(
     dtype = REAL[Q.dtype.char]
     flat, kp, parts = _padded(Q, dtype)
     rows, kf, _ = (flat, 0, 0) if F is None else (flat, kp, parts) if F is Q else _padded(F, dtype)
-    G = np.zeros((lines.n_lines, kf), dtype=dtype)
+    n_sums = 0 if F is None else F.shape[1] * parts
+    G = np.empty((lines.n_lines, n_sums), dtype=dtype)
     ss, empty = np.zeros(lines.n_lines), np.empty(0, dtype=dtype)
     values, weights, left = (_real(x, dtype) for x in (y, w, P))
 
@@ -405,17 +427,12 @@ def residual_rows(
         x = aligned(kp, dtype, fill=0.0)
         _residuals(
             top, bottom, *_pattern(lines), parts, values, weights, left,
-            P.shape[1] * parts, flat, kp, rows, kf, loss, dtype(scale), x, G.reshape(-1), ss, empty,
+            P.shape[1] * parts, flat, kp, rows, kf, n_sums, loss, dtype(scale), x,
+            aligned(kf, dtype), G.reshape(-1), ss, empty,
         )  # fmt: skip
 
     _in_threads(lines, kp + kf, run)
-    return (None if F is None else _cut(G, F)), ss
-
-
-def _cut(G: Array, F: Array) -> Array:
-    """Return rows without their padding in the dtype of `F`."""
-    parts = 2 if F.dtype.kind == "c" else 1
-    return np.ascontiguousarray(G[:, : F.shape[1] * parts]).view(F.dtype)
+    return (None if F is None else G.view(F.dtype)), ss
 
 
 def entries(xp: Namespace, lines: Lines, P: Array, Q: Array) -> Array:
@@ -430,8 +447,8 @@ def entries(xp: Namespace, lines: Lines, P: Array, Q: Array) -> Array:
     def run(top: int, bottom: int) -> None:
         _residuals(
             top, bottom, *_pattern(lines), parts, empty, empty, left,
-            P.shape[1] * parts, flat, kp, flat, 0, 0, dtype(1), aligned(kp, dtype, fill=0.0), none,
-            np.empty(0), target,
+            P.shape[1] * parts, flat, kp, flat, 0, 0, 0, dtype(1), aligned(kp, dtype, fill=0.0),
+            none, none, np.empty(0), target,
         )  # fmt: skip
 
     _in_threads(lines, kp, run)
@@ -442,11 +459,12 @@ def gather_sum(xp: Namespace, lines: Lines, y: Array, F: Array) -> Array:
     """Return the sums of weighted rows."""
     dtype = REAL[F.dtype.char]
     flat, kp, parts = _padded(F, dtype)
-    G = np.zeros((lines.n_lines, kp), dtype=dtype)
-    values = _real(y.conj() if parts == 2 else y, dtype)
+    values, k = _real(y, dtype), F.shape[1] * parts
+    G = np.empty((lines.n_lines, k), dtype=dtype)
 
     def run(top: int, bottom: int) -> None:
-        _sums(top, bottom, *_pattern(lines), parts, values, flat, kp, G.reshape(-1))
+        room = aligned(kp, dtype)
+        _sums(top, bottom, *_pattern(lines), parts, values, flat, kp, k, room, G.reshape(-1))
 
     _in_threads(lines, kp, run)
-    return _cut(G, F).conj() if parts == 2 else _cut(G, F)
+    return G.view(F.dtype)
