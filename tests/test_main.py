@@ -28,6 +28,8 @@ from linalgkit._demos import (
     _crystal,
     _data,
     _many_unknowns,
+    _ratings,
+    _restored,
     _rows_of_patches,
     _surrogates,
     _tiles,
@@ -35,7 +37,7 @@ from linalgkit._demos import (
     sampling,
 )
 from linalgkit.chebyshev import chebtucker
-from linalgkit.datasets import sodium_chloride
+from linalgkit.datasets import low_rank_entries, sodium_chloride
 
 PICTURES = (
     "eigen-patches.png",
@@ -49,6 +51,7 @@ PICTURES = (
     "chebyshev-crystal.png",
     "chebyshev-errors.png",
     "chebyshev-data.png",
+    "completion-photograph.png",
 )
 
 
@@ -76,6 +79,10 @@ def few_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_callables, "_POINTS", 2_000)
     monkeypatch.setattr(_callables, "_FRESH", 2_000)
     monkeypatch.setattr(_callables, "_TOLS", (1e-2, 1e-4))
+    monkeypatch.setattr(_ratings, "SIZE", _ratings.Size(120, 80, 2, 3_000))
+    monkeypatch.setattr(_ratings, "_ASKED", 500)
+    monkeypatch.setattr(_restored, "_ASKED", 500)
+    monkeypatch.setattr(_restored, "_PIECE", (24, 30))
 
 
 @pytest.fixture
@@ -146,6 +153,9 @@ def test_the_job_prints_answers_and_saves_pictures(
     for word in ("Madelung", "lattice", "chebval3d", "tensorly", "sum.npz", "smooth terms"):
         assert word in out
         assert word in (folder / "chebyshev.md").read_text("utf-8")
+    for word in ("IterativeImputer, the piece", "linear interpolation", "top_k", "cmfrec"):
+        assert word in out
+        assert word in (folder / "completion.md").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("small_photographs")
@@ -380,6 +390,67 @@ def test_tables_of_functions_fit_a_terminal() -> None:
         assert max(map(len, lines)) <= 100
         assert "status" in table.header
     assert [row[-1] for row in table.rows] == ["1,000"] * len(fits)
+
+
+def test_patches_are_put_back_where_they_were_cut() -> None:
+    pixels = np.random.default_rng(0).random((17, 24, 3))
+    rows = _restored.patches(pixels)
+    assert rows.shape == (7 * 10, 75)
+    second = np.moveaxis(pixels[:5, 2:7, :], 2, 0)
+    assert np.array_equal(rows[1], second.reshape(-1))
+    np.testing.assert_allclose(_restored.pasted(rows, pixels), pixels, rtol=1e-14)
+    other = _restored.pasted(np.zeros_like(rows), pixels)
+    assert not other[:17, :23].any()
+    assert np.array_equal(other[:, 23:], pixels[:, 23:])  # no patch reaches the rim
+
+
+def test_a_restored_photograph_keeps_the_pixels_that_were_seen(tmp_path: Path) -> None:
+    y, x = np.mgrid[0:40, 0:52]
+    pixels = np.stack([128 + 100 * np.sin(x / 9 + y / 7 + k) for k in range(3)], axis=2)
+    hidden = np.random.default_rng(0).random((40, 52)) < 0.7
+    picture = _restored.Picture(pixels, hidden)
+    for found in (
+        _restored._ours(context(tmp_path), picture, "ours"),
+        _restored._interpolated(picture),
+        _restored._chained(context(tmp_path), picture),
+    ):
+        seen = ~found.picture.hidden
+        assert found.picture.pixels.shape == (39, 51, 3)
+        assert np.array_equal(found.pixels[seen], found.picture.pixels[seen])
+        rest = (found.pixels - found.picture.pixels)[found.picture.hidden]
+        assert found.picture.error(found.pixels) == pytest.approx(np.sqrt(np.mean(rest**2)))
+        if found.name != "scikit-learn IterativeImputer, the piece":  # so few rows defeat it
+            assert found.picture.error(found.pixels) < 20  # of a standard deviation of 70
+
+
+def test_rivals_of_the_ratings_are_told_the_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they are not installed, stand-ins for them are asked."""
+    problem = low_rank_entries((40, 30), 2, 500, noise=0.5, rng=0)
+    asked = []
+
+    class Model(SimpleNamespace):
+        def fit(self, data: Any, **options: Any) -> None:
+            assert data.nnz == 500
+            self.A_, self.B_ = 1.5 * problem.U, problem.V
+
+    def make(**options: Any) -> Model:
+        asked.append(options)
+        return Model()
+
+    modules = {
+        "cmfrec": SimpleNamespace(CMF=make),
+        "implicit.als": SimpleNamespace(AlternatingLeastSquares=make),
+    }
+    monkeypatch.setattr(_ratings.importlib, "import_module", modules.__getitem__)
+    found = [_ratings._cmfrec(problem), _ratings._implicit(problem)]
+    assert [asked[0]["k"], asked[1]["factors"]] == [2, 2]
+    assert found[0].error == pytest.approx(0.5)
+    assert math.isnan(found[1].error)
+    for names, note in (((), "Not installed here: cmfrec and implicit."), (found, "One thread")):
+        legend = _ratings.rating_legend(problem, list(names))
+        assert note in legend
+    table = _ratings.rating_table(problem, found)
+    assert table.rows[0][1] == "0.5000"
 
 
 def test_list_and_version(capsys: pytest.CaptureFixture[str]) -> None:

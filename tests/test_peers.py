@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 from asv_benchmarks import peers
+from asv_benchmarks.peers import soft_impute
 
 N, D, R = 12000, 200, 64.0
 UNIT = (D - 1) / (N * R)
@@ -146,3 +147,58 @@ def test_the_textbook_update_loses_orthogonality_where_columns_are_dependent():
     for column in A.T:
         svd.append(column)
     assert np.linalg.norm(svd.U.T @ svd.U - np.eye(10)) > 0.1
+
+
+@pytest.fixture
+def table() -> np.ndarray:
+    """A noisy matrix of rank 3 of which half is missing."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 3)) @ rng.standard_normal((3, 30))
+    return np.where(rng.random(X.shape) < 0.5, np.nan, X + 0.1 * rng.standard_normal(X.shape))
+
+
+class TestSoftImpute:
+    """Lemma 1, the rate of Theorem 2 and the optimality conditions of Mazumder et al. (2010)."""
+
+    def test_a_full_matrix_is_soft_thresholded_in_one_step(self):
+        X = np.random.default_rng(1).standard_normal((12, 9))
+        Z = soft_impute.soft_impute(X, 1.5, max_iter=1)
+        s = np.linalg.svd(X, compute_uv=False)
+        found = np.linalg.svd(Z, compute_uv=False)
+        np.testing.assert_allclose(found, np.maximum(s - 1.5, 0), atol=1e-12)
+        np.testing.assert_allclose(soft_impute.soft_impute(X, 1.5, start=Z), Z, atol=1e-12)
+
+    def test_the_answer_is_zero_from_the_norm_of_the_observed_matrix_on(self, table):
+        largest = np.linalg.norm(np.nan_to_num(table), 2)
+        assert not soft_impute.soft_impute(table, 1.0001 * largest).any()
+        assert soft_impute.soft_impute(table, 0.999 * largest).any()
+
+    def test_the_limit_satisfies_the_conditions_of_optimality(self, table):
+        lam = 2.0
+        Z = soft_impute.soft_impute(table, lam, tol=1e-26, max_iter=20_000)
+        G = np.where(np.isnan(table), 0.0, table - Z) / lam
+        U, s, Vh = np.linalg.svd(Z)
+        r = int(np.sum(s > 1e-8 * s[0]))
+        np.testing.assert_allclose(U[:, :r].T @ G @ Vh[:r].T, np.eye(r), atol=1e-9)
+        assert np.linalg.norm(G, 2) < 1 + 1e-9
+
+    def test_the_objective_falls_as_fast_as_proved(self, table):
+        lam = 2.0
+
+        def objective(Z: np.ndarray) -> float:
+            nuclear = np.linalg.svd(Z, compute_uv=False).sum()
+            return 0.5 * np.nansum((table - Z) ** 2) + lam * nuclear
+
+        best = soft_impute.soft_impute(table, lam, tol=1e-26, max_iter=20_000)
+        for k in (1, 3, 10, 30):
+            Z = soft_impute.soft_impute(table, lam, tol=0.0, max_iter=k)
+            gap = objective(Z) - objective(best)
+            assert -1e-9 < gap <= 2 * np.linalg.norm(best) ** 2 / (k + 1)
+
+    def test_the_path_completes_a_matrix_of_low_rank(self):
+        rng = np.random.default_rng(2)
+        X = rng.standard_normal((80, 2)) @ rng.standard_normal((2, 60)) + 3.0
+        hidden = rng.random(X.shape) < 0.4
+        Z, lam = soft_impute.soft_impute_path(np.where(hidden, np.nan, X))
+        assert lam > 0
+        assert np.sqrt(np.mean((Z - X)[hidden] ** 2)) < 0.2 * X.std()

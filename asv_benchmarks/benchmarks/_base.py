@@ -52,19 +52,22 @@ def wait_for(answer: Any) -> None:
             array.synchronise(part)
 
 
-def clock(call: Call) -> float:
+def clock(call: Call, timer: Callable[[], float] = time.perf_counter) -> float:
     """Seconds that one call takes, the device's work included."""
-    start = time.perf_counter()
+    start = timer()
     wait_for(call())
-    return time.perf_counter() - start
+    return timer() - start
 
 
 def interleaved(
-    calls: Mapping[str, Call], repeats: int | Mapping[str, int] = 5
+    calls: Mapping[str, Call],
+    repeats: int | Mapping[str, int] = 5,
+    timer: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Time the calls in turn, round after round; return the median seconds of each.
 
     ``repeats`` may name a number for each call: a slow one then sits out the later rounds.
+    ``timer=time.process_time`` counts the seconds of the processor, all threads together.
     """
     rounds = repeats if isinstance(repeats, Mapping) else dict.fromkeys(calls, repeats)
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -74,7 +77,7 @@ def interleaved(
         for turn in range(max(rounds.values())):
             for name, call in calls.items():
                 if turn < rounds[name]:
-                    times[name].append(clock(call))
+                    times[name].append(clock(call, timer))
     finally:
         if enabled:
             gc.enable()
@@ -121,6 +124,7 @@ class Comparison(Measured):
     """A METHOD beside a PRIMITIVE (the physical limit) and a PEER (what a user would pick)."""
 
     repeats: ClassVar[Repeats] = 5
+    timer = time.perf_counter
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Take away the figures of a rival that the class does not have."""
@@ -156,7 +160,7 @@ class Comparison(Measured):
         repeats = self.repeats
         if not isinstance(repeats, int):
             repeats = {"method": repeats["method"], "rival": repeats["rival"]}
-        seconds = interleaved({"method": self.method, "rival": rival}, repeats)
+        seconds = interleaved({"method": self.method, "rival": rival}, repeats, self.timer)
         return seconds["method"] / seconds["rival"]
 
     def time_method(self, *params: Any) -> None:

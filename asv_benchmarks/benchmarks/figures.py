@@ -607,6 +607,114 @@ CHEBYSHEV = (
     Figure(f"error of first derivatives of {_SINE}", "chebyshev.Calculus.track_derivative", 1e-11),
 )
 
+_CMFREC, _IMPLICIT = (find_spec(name) is not None for name in ("cmfrec", "implicit"))
+_RATINGS = "20000 x 10000, 4e6 entries, Zipf(0.7)"
+
+
+def _sweep(peer: str, k: int, times: float) -> Figure:
+    return Figure(
+        f"time, sweep, {_RATINGS}, float32, k={k}, against {peer}",
+        "completion.OtherLibraries.track_ratio_to_peer",
+        1 / times,
+        (peer, k),
+        times_faster=True,
+    )
+
+
+COMPLETION = (
+    *(_sweep("cmfrec", k, times) for k, times in ((20, 8), (64, 10)) if _CMFREC),
+    *([_sweep("implicit", 20, 5)] if _IMPLICIT else []),
+    *(
+        Figure(
+            f"time, sweep of {steps} PCG steps, {_RATINGS}, k={k}, {dtype}, over csr @ dense",
+            "completion.Sweep.track_ratio_to_limit",
+            limit,
+            (k, dtype, steps),
+        )
+        for steps, limit in ((3, 7.0), (1, 4.0))
+        for k in (20, 50, 100, 200)
+        for dtype in ("float32", "float64")
+    ),
+    Figure(f"time, sweep, {_RATINGS}, k=200 over k=50", "completion.Rank.track_growth", 4.4),
+    Figure(
+        f"time, sweep, {_RATINGS}, k=200, against solver='direct'",
+        "completion.Rank.track_ratio_to_direct",
+        1 / 6,
+        times_faster=True,
+    ),
+    Figure(
+        "largest error, 1500 x 900, rank 12, oversampling 5, Zipf(0.5), 10 seeds, condition",
+        "completion_accuracy.Noiseless.track_error",
+        1e-12,
+    ),
+    Figure(
+        "failures of 10 seeds, 300 x 350, rank 5, oversampling 1.5, >= 6 entries a line",
+        "completion_accuracy.FewEntries.track_failures",
+        1.0,
+    ),
+    *(
+        Figure(
+            f"largest error, {share:.0%} gross errors of size 1, 10, 100, oversampling 6, {loss}",
+            "completion_accuracy.GrossErrors.track_error",
+            limit,
+            (share, loss),
+        )
+        for share, limit in ((0.1, 1e-6), (0.2, 1e-3))
+        for loss in ("huber", "l1")
+    ),
+    *(
+        Figure(
+            f"{what}, shrink=True, noisy {_RATINGS}, over that of cmfrec with the best ridge",
+            f"completion_accuracy.Noisy.{track}",
+            1.0,
+            (),
+        )
+        for what, track in (
+            ("error", "track_error_ratio_to_peer"),
+            ("time", "track_time_ratio_to_peer"),
+        )
+        if _CMFREC
+    ),
+    Figure(
+        f"error, shrink=True, noisy {_RATINGS}, over that of the ridge tuned on the truth",
+        "completion_accuracy.Noisy.track_error_ratio_to_oracle",
+        1.05,
+        (),
+    ),
+    *(
+        Figure(
+            f"{what}, digits, 40 % hidden, LowRankImputer",
+            f"completion_accuracy.Digits.{track}",
+            limit,
+            ("LowRankImputer",),
+        )
+        for what, track, limit in (
+            ("root mean square error", "track_error", 3.0),
+            ("seconds", "track_seconds", 0.3),
+        )
+    ),
+    Figure(
+        f"peak beyond the CSR, {_RATINGS}, k=20, over 2.2 CSR + 3 (m + n) k numbers",
+        "completion.Memory.track_ratio_to_formula",
+        1.0,
+    ),
+    Figure(
+        "GB in all, 1e6 x 1e6, 1e7 entries, k=8, five sweeps",
+        "completion.Huge.track_gigabytes",
+        3.0,
+    ),
+    Figure("time, SVD start over a sweep, k=20", "completion.Start.track_ratio_to_limit", 2.0),
+    Figure(
+        "time of the clock, sweep, two threads against one, Zipf(1.0)",
+        "completion.Threads.track_ratio",
+        1 / 1.8,
+        times_faster=True,
+    ),
+    Figure(
+        "largest difference of two threads from one", "completion.Threads.track_difference", 0.0
+    ),
+)
+
 FIGURES = (
     STREAMING_EIGENVECTORS
     + SKETCHING
@@ -616,4 +724,5 @@ FIGURES = (
     + SAMPLING
     + BAYES
     + CHEBYSHEV
+    + COMPLETION
 )

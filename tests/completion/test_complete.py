@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from linalgkit import AccuracyWarning
 from linalgkit._core.array import device, library_of, to_numpy
-from linalgkit.completion import complete_matrix
+from linalgkit.completion import complete_matrix, rank_estimate
 from tests.completion.problems import Problem, error, holed, problem
 from tests.conftest import Backend
 
@@ -335,9 +335,10 @@ def test_max_sweeps_is_said() -> None:
 def test_zero_data_and_one_entry_are_completed() -> None:
     zero = complete_matrix(np.zeros((6, 5)), 2, rng=0)
     assert not zero.block().any()
-    with pytest.warns(AccuracyWarning):
-        one = complete_matrix(([1], [2], [3.0], (4, 5)), 1, rng=0)
+    one = complete_matrix(([1], [2], [3.0], (4, 5)), 1, rng=0)
     assert one.predict(1, 2) == pytest.approx(3.0)
+    assert one.unidentifiable_rows.tolist() == [0, 2, 3]
+    assert one.unidentifiable_columns.tolist() == [0, 1, 3, 4]
     assert np.isfinite(one.block()).all()
     shrunk = complete_matrix(np.zeros((6, 5)), 2, shrink=True, rng=0)
     assert not shrunk.block().any()
@@ -450,3 +451,118 @@ def test_bad_arguments_are_refused(settings: dict[str, Any], kind: type, match: 
 def test_bad_data_are_refused(A: Any, kind: type, match: str) -> None:
     with pytest.raises(kind, match=match):
         complete_matrix(A, 1)
+
+
+# --------------------------------------------------------------------- found by hostile readers
+
+
+def test_a_diagonal_is_kept_although_no_line_is_identified() -> None:
+    A = np.full((5, 5), np.nan)
+    A[range(5), range(5)] = [1.0, 2.0, 3.0, 4.0, 5.0]
+    with pytest.warns(AccuracyWarning, match="5 unconnected parts"):
+        result = complete_matrix(A, 2, rng=0)
+    np.testing.assert_allclose(np.diag(result.block()), [1.0, 2.0, 3.0, 4.0, 5.0], rtol=1e-10)
+
+
+def test_empty_lines_are_no_unknowns() -> None:
+    p = problem(80, 60, 2, noise=0.1, seed=4)
+    rows, columns = np.nonzero(p.seen)
+    values = p.read[p.seen]
+    small = complete_matrix((rows, columns, values, (80, 60)), 2, rng=0)
+    large = complete_matrix((rows, columns, values, (800, 600)), 2, rng=0)
+    assert large.noise_estimate == pytest.approx(small.noise_estimate, rel=1e-6)
+    np.testing.assert_allclose(large.block()[:80, :60], small.block(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e6])
+@pytest.mark.parametrize("loss", ["huber", "l1"])
+def test_the_size_of_gross_errors_does_not_matter(loss: str, size: float) -> None:
+    p = problem(150, 120, 3, share=0.35, seed=2)
+    rng = np.random.default_rng(3)
+    bad = rng.random(p.read.shape) < 0.1
+    read = p.read + bad * size * np.abs(rng.standard_normal(p.read.shape))
+    result = complete_matrix(np.where(p.seen, read, np.nan), 3, loss=loss, rng=0)
+    assert result.status == "converged"
+    assert error(result, p.truth) < 1e-10
+
+
+def test_robust_noise_is_that_of_an_entry_of_weight_one() -> None:
+    plain = complete_matrix(holed(NOISY), 3, loss="huber", rng=0)
+    light = complete_matrix(
+        holed(NOISY), 3, loss="huber", weights=np.full(NOISY.read.shape, 1e-4), rng=0
+    )
+    assert light.noise_estimate == pytest.approx(1e-2 * plain.noise_estimate, rel=1e-3)
+
+
+def test_a_robust_warm_start_is_gone_on_from() -> None:
+    p = problem(gross=0.1)
+    first = complete_matrix(holed(p), 3, loss="l1", rng=0)
+    with pytest.warns(AccuracyWarning, match="3 sweeps"):
+        again = complete_matrix(holed(p), 3, loss="l1", warm_start=first, max_sweeps=3, rng=0)
+    assert error(again, p.truth) < 1e-10
+
+
+def test_a_warm_start_leaves_offsets_behind_that_nobody_asked_for() -> None:
+    biased = complete_matrix(holed(EXACT), 3, bias=True, rng=0)
+    result = complete_matrix(holed(EXACT), 3, warm_start=biased, rng=0)
+    assert result.mean == 0.0
+    assert result.row_bias is None
+    with pytest.raises(ValueError, match="warm_start must be finite"):
+        complete_matrix(holed(EXACT), 3, warm_start=(biased.U * np.nan, biased.V))
+
+
+@pytest.mark.parametrize("values", [[1e100, 1.0, 1.0], [1e300, 1.0, 1.0], [1.0, 1e-170, 1.0]])
+def test_values_of_very_different_sizes_give_finite_answers(values: list[float]) -> None:
+    with pytest.warns(AccuracyWarning):
+        result = complete_matrix(([0, 1, 2], [0, 1, 2], values, (4, 4)), 1, rng=0)
+    assert np.isfinite(result.block()).all()
+
+
+def test_biases_that_span_constants_are_counted_once() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(30):
+        A = 10.0 * rng.standard_normal((20, 3)) @ rng.standard_normal((3, 15))
+        A += rng.standard_normal((20, 1)) + rng.standard_normal((20, 15))
+        found.append(complete_matrix(A, 3, bias=True, rng=0, tol=1e-8).noise_estimate ** 2)
+    # 300 entries less 3 (20 + 15 - 2 - 3) + 34: chi-squares of 176 degrees of freedom, four sigmas
+    assert abs(np.mean(found) - 1.0) < 4.0 * math.sqrt(2.0 / (176 * 30)) + 0.02
+
+
+@pytest.mark.parametrize("loss", ["huber", "l1"])
+def test_the_rank_is_found_under_gross_errors(loss: str) -> None:
+    p = problem(120, 90, 3, seed=1, gross=0.1)
+    result = complete_matrix(holed(p), loss=loss, rng=0)
+    assert result.rank == 3
+    assert error(result, p.truth) < 1e-8
+
+
+def test_ranks_are_found_with_biases_and_by_estimate() -> None:
+    p = problem(120, 90, 3, offsets=True, seed=1)
+    result = complete_matrix(holed(p), bias=True, rng=0)
+    assert result.rank == 3
+    assert error(result, p.truth) < 1e-8
+    assert int(rank_estimate(holed(problem(120, 90, 4, noise=0.1)), rng=0).rank) == 4
+    noise = np.random.default_rng(0).standard_normal((60, 50))
+    assert rank_estimate(np.where(EXACT.seen, noise, np.nan), rng=0).status == "none"
+    with pytest.raises(ValueError, match="alpha must be a number"):
+        complete_matrix(holed(p), 3, alpha=None, loss="l1")
+
+
+@pytest.mark.parametrize("settings", [{}, {"rank": 3, "alpha": None}], ids=["rank", "alpha"])
+def test_a_callback_stops_the_choice_too(settings: dict[str, Any]) -> None:
+    calls: list[int] = []
+    result = complete_matrix(
+        holed(NOISY), rng=0, callback=lambda n, _: calls.append(n) or n >= 2, **settings
+    )
+    assert len(calls) == 2
+    assert np.isfinite(result.block()).all()
+
+
+def test_signs_are_the_same_everywhere(xp: Backend) -> None:
+    if xp.name == "jax":
+        pytest.skip("compiles for long; the signs are fixed by the same code")
+    result = complete_matrix(xp.asarray(holed(NOISY)), 3, alpha=1.0, max_sweeps=40, rng=0)
+    V = to_numpy(result.V)
+    largest = V[np.argmax(np.abs(V), axis=0), range(3)]
+    assert (largest > 0).all()

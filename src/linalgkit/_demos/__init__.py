@@ -44,4 +44,5 @@ DEMOS = (
     Demo("sampling", "two engineering models from few runs of each; 200 rows of half a million"),
     Demo("bayes", "a radio channel over a reflecting surface; a million and a billion unknowns"),
     Demo("chebyshev", "the potential of a crystal of 110,592 ions; functions found to a tolerance"),
+    Demo("completion", "a photograph from 30 % of its pixels; 200 million ratings from 4 million"),
 )

@@ -37,7 +37,7 @@ _PATIENCE = 3  # ranks (twice as many ridges) without a better error
 _BETTER = 0.99  # an error counts as better below this share of the best
 _RIDGE_FALL = 0.75
 _GROWING = Fall(0.5, 0.5)
-_SWEEPS = 12
+_SWEEPS = 24
 _ROBUST_SWEEPS, _ROBUST_TOL = 60, 1e-3
 
 
@@ -54,8 +54,10 @@ class Growth:
     def run(self) -> Growth:
         """Grow until the error has not improved for some ranks."""
         f, least, waited = self.best, math.inf, 0
-        exact = 100.0 * float(eps(self.train.xp, self.train.dtype)) ** 0.5 * 1e-3
-        while f.rank < self.request.max_rank and waited < _PATIENCE:
+        exact = 0.1 * float(eps(self.train.xp, self.train.dtype)) ** 0.5
+        exact = max(exact, 1e-4) if self.request.biased else exact
+        limit, watch = self.request.max_rank, self.request.watch
+        while f.rank < limit and waited < _PATIENCE and not watch.stopped:
             f = self._fitted(self._joined(f))
             error = held_out_error(self.held, f, self.request)
             self.errors.append(error)
@@ -86,12 +88,14 @@ class Growth:
         request, alpha = self.request, self.request.alpha or 0.0
         if request.loss != "squared":
             return self._robust(f.rank)
+        ends = polishes(self.train, request, f.rank)
         settings = Settings(
-            alpha, "pcg", request.biased, _SWEEPS, fall=_GROWING, floor=1e-4, hands_over=True
-        )
+            alpha, "pcg", request.biased, _SWEEPS, fall=_GROWING, floor=1e-4 if ends else 1e-6,
+            hands_over=True, watch=request.watch,
+        )  # fmt: skip
         swept = sweep_down(self.train, Swept(f), settings)
         self.n_sweeps += swept.n_sweeps
-        if not polishes(self.train, request, f.rank) or oversampling(self.train, f.rank) < 1.2:
+        if not ends or oversampling(self.train, f.rank) < 1.2:
             return swept.factors
         done = polish(self.train, swept.factors, max_outer=4)
         self.n_sweeps += len(done.history)
@@ -132,10 +136,11 @@ def _along(train: Observed, held: Observed, request: Request, rank: int) -> Fitt
     f = begin(train, replace(request, alpha=0.0), rank)
     ridge, waited, n = 2.0 * sweeper.first_ridge(f), 0, 0
     least, best, alpha = math.inf, f, ridge
-    while waited < 2 * _PATIENCE and n < request.max_sweeps:
+    while waited < 2 * _PATIENCE and n < request.max_sweeps and not request.watch.stopped:
         f = sweeper.sweep(f, ridge)
         n += 1
         error = root_mean_square(held, f)
+        request.watch(error)
         if error < least * (1.0 - 1e-4):
             least, best, alpha, waited = error, f, ridge, 0
         else:

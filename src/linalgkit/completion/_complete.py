@@ -10,6 +10,7 @@ from linalgkit._core.array import (
     Array,
     asarray,
     index_dtype,
+    is_complex,
     matmul_h,
     numpy_namespace,
     real_dtype,
@@ -17,18 +18,19 @@ from linalgkit._core.array import (
     widest_dtype,
 )
 from linalgkit._core.capabilities import capability
+from linalgkit._core.linalg import fix_signs
 from linalgkit._core.qr import qr_positive
 from linalgkit._core.scaling import ldexp, ldexp_float
 from linalgkit.completion._factors import Factors, residual_energy
 from linalgkit.completion._fit import Fitted, Request, fit
 from linalgkit.completion._graph import connected_components
-from linalgkit.completion._half_step import both_sides
+from linalgkit.completion._half_step import both_sides, gauge
 from linalgkit.completion._identify import identified, least_norm, warn, warn_of_pattern
 from linalgkit.completion._observed import Observed, observe
 from linalgkit.completion._request import check_request, scaled_number, thread_count
 from linalgkit.completion._result import CompletionResult
 from linalgkit.completion._robust import robust_noise
-from linalgkit.completion._sweeps import bias_unit
+from linalgkit.completion._sweeps import bias_unit, degrees_of_freedom
 
 _HOST = numpy_namespace()
 _MESSAGES = {
@@ -119,11 +121,14 @@ def complete_matrix(
     continuation : bool, default True
         Whether the ridge starts large and falls from sweep to sweep.
     tol : float, optional
-        Sweeps stop once one lowers the objective by less than this share of it. None: until it is
-        at rounding, or settles at the level of the noise (a share of ``10 sqrt(eps)``).
+        Sweeps stop once one lowers the objective by less than this share of it, and the polish once
+        a step lowers the residual norm by less. None: until it is at rounding, or settles at the
+        level of the noise: 1e-7 for sweeps without a ridge, 1e-6 for those with one (1e-5 in single
+        precision), 1e-6 for the polish (1e-8 where entries are few).
     max_sweeps : int, default 200
         Most sweeps of a start. Where the entries are less than three times the degrees of freedom
-        ``k (m + n - k)`` up to four starts are tried, the last with three times as many.
+        ``k (m + n - k)``, and ``N k + 30 (m + n)`` is below two million, up to four starts are
+        tried, the last with three times as many.
     polish : bool, default True
         Whether a plain least-squares problem (alpha 0, no biases) is ended by Riemannian
         Gauss-Newton steps, which converge quadratically where the data are exact.
@@ -230,14 +235,18 @@ def answer(observed: Observed, request: Request, found: Fitted) -> CompletionRes
     rows, columns = identified(observed, unknowns)
     lost = _HOST.flatnonzero(~rows), _HOST.flatnonzero(~columns)
     if plain and f.rank > 0:
-        f = least_norm(f, *both_sides(observed), lost)
+        f = least_norm(observed, f, *both_sides(observed), lost)
     parts, _, _ = connected_components(observed)
-    m, n = observed.shape
-    freedom = f.rank * (m + n - f.rank) + (m + n - 1 if request.biased else 0)
+    freedom = degrees_of_freedom(observed, f.rank, biased=request.biased)
     if not request.shrink and found.alpha == 0.0:
         reasons = warn_of_pattern(parts, observed.count, freedom)
     else:
         reasons = warn_of_pattern(parts, 1, 0)
+    if found.status == "stalled":
+        reasons.append(
+            "the residual stalled where it is not flat (entries, weights or condition are too "
+            "uneven for certainty): the answer may be far from the best one"
+        )
     if found.status == "max_sweeps":
         reasons.append(
             f"{found.n_sweeps} sweeps did not settle (max_sweeps = {request.max_sweeps}; a rank "
@@ -294,10 +303,26 @@ def svd_form(f: Factors, observed: Observed) -> tuple[Array, Array, Array]:
     L, s, Rh = xp.linalg.svd(R @ xp.matrix_transpose(T), full_matrices=False)
     s = ldexp(s, e, xp)
     root = xp.astype(xp.sqrt(s), wide, copy=False)[None, :]
-    U = xp.astype(left @ (L * root), dtype, copy=False)
+    U = left @ (L * root)
     W = right @ (xp.matrix_transpose(Rh) * root)
     V = xp.conj(W) if xp.isdtype(wide, "complex floating") else W
-    return U, xp.astype(s, real_dtype(xp, dtype), copy=False), xp.astype(V, dtype, copy=False)
+    c = _phases(V, xp)
+    U, V = (xp.astype(x * c, dtype, copy=False) for x in (U, V))
+    return U, xp.astype(s, real_dtype(xp, dtype), copy=False), V
+
+
+def _phases(V: Array, xp: Any) -> Array:
+    """Return what makes the largest entry of each column real and positive, (1, k)."""
+    c = (
+        xp.sum(xp.conj(V) * fix_signs(V, xp=xp), axis=0, keepdims=True)
+        if is_complex(V, xp)
+        else xp.sum(V * fix_signs(V, xp=xp), axis=0, keepdims=True)
+    )
+    size = xp.abs(c)
+    one = xp.ones_like(c)
+    return xp.where(
+        size > 0, c / xp.astype(xp.where(size > 0, size, xp.ones_like(size)), c.dtype), one
+    )
 
 
 def _indices(observed: Observed, host: Array) -> Array:
@@ -322,24 +347,34 @@ def _noise(
 
 def _effective(observed: Observed, request: Request, found: Fitted, f: Factors) -> float:
     """Return the degrees of freedom that the ridge leaves (each line as a sample of its side)."""
-    xp, used = observed.xp, 0.0
+    xp, used, kept = observed.xp, 0.0, []
     rows, columns = both_sides(observed)
     for side, F in ((rows, f.W), (columns, f.U)):
-        from linalgkit.completion._half_step import gauge
-
         e = _HOST.astype(to_numpy(gauge(F, side.shares, xp)[0]), _HOST.float64)
-        for value in e:
-            p = side.mass * value
-            used += float((p / (p + found.alpha)).sum())
+        lines = max(1, int((side.mass > 0).sum()))
+        each = [_kept_share(side.mass * value, found.alpha) for value in e]
+        used += math.fsum(each)
+        kept.append(_HOST.asarray(each) / lines)
         if request.biased:
-            q = side.mass * bias_unit(observed) ** 2
-            used += float((q / (q + found.alpha)).sum())
-    return used - f.rank**2
+            used += _kept_share(side.mass * bias_unit(observed) ** 2, found.alpha)
+    # the basis of the factors is free, as far as the ridge leaves components at all
+    return used - float(_HOST.sqrt(kept[0] * kept[1]).sum()) ** 2
+
+
+def _kept_share(p: Array, alpha: float) -> float:
+    """Return the sum over the lines of what a ridge leaves of normal matrices of size `p`."""
+    p = p[p > 0]
+    return float((p / (p + alpha)).sum())
 
 
 def _ridges(observed: Observed, found: Fitted, f: Factors, U: Array) -> dict[str, Any]:
-    """Return the ridges of a shrunken answer in the basis of the public factors (diagonals)."""
+    """Return ridges that are not `alpha` alone: of biases; of a shrunken answer (diagonals)."""
     done = found.shrunk
+    if done is None and found.alpha > 0.0 and f.row_bias is not None:
+        e, we = observed.exponent, observed.weight_exponent
+        bias = ldexp_float(found.alpha / bias_unit(observed) ** 2, we)
+        both = _HOST.append(_HOST.full(f.rank, ldexp_float(found.alpha, e + we)), bias)
+        return {"row_ridge": both, "column_ridge": both.copy()}
     if done is None or f.rank == 0:
         return {}
     e = observed.exponent

@@ -12,7 +12,7 @@ from linalgkit.completion._gauss_newton import polish
 from linalgkit.completion._half_step import wide_sum
 from linalgkit.completion._held_out import held_out
 from linalgkit.completion._observed import Observed, select
-from linalgkit.completion._robust import LOSSES, robust_noise, robust_sweeps
+from linalgkit.completion._robust import LOSSES, robust_noise, robust_sweeps, typical_size
 from linalgkit.completion._shrunk import SHRUNK_TOL, Shrunk, shrunk
 from linalgkit.completion._start import random_start, svd_start
 from linalgkit.completion._sweeps import (
@@ -32,6 +32,8 @@ from linalgkit.completion._sweeps import (
 
 _HOST = numpy_namespace()
 _SETTLED = 1e-6  # relative decrease of the residual norm by a step of the polish that is none
+_MOST_INNER, _SEARCH_INNER = 2500, 1000  # inner steps of a polish; of one from many starts
+_SEARCHED = 2_000_000  # work of a sweep from which on one start has to do
 _NEAR = 1e-3  # of the objective by a sweep, after which the polish takes over
 _LEAST_POLISH = 20  # Gauss-Newton steps that are allowed whatever the sweeps before
 _CHOSEN_TOL = 1e-5  # of the fit whose ridge was chosen, which no held-out entry knows better
@@ -106,6 +108,8 @@ def begin(observed: Observed, request: Request, rank: int, init: str | None = No
     robust = request.loss != "squared"
     if (init or request.init) == "svd" and not robust:
         return svd_start(observed, model, rank, request.rng)
+    if robust:
+        size = typical_size(observed) or size
     return random_start(observed, model, rank, request.rng, size)
 
 
@@ -130,7 +134,9 @@ def fit_fixed(
     is_warm = warm is not None or request.warm is not None
     if request.loss != "squared":
         code = LOSSES.index(request.loss)
-        swept = robust_sweeps(observed, begun.factors, _settings(request), code, request.loss_scale)
+        fall = QUICK if request.continuation and not is_warm else None
+        settings = _settings(request, fall=fall)
+        swept = robust_sweeps(observed, begun.factors, settings, code, request.loss_scale)
         return _fitted(swept, request)
     if request.solver == "rgn":
         return _polished(observed, Fitted(begun.factors, "max_sweeps"), request)
@@ -211,11 +217,13 @@ def _polished(
 ) -> Fitted:
     """Return the answer after Riemannian Gauss-Newton steps."""
     room = max(_LEAST_POLISH, request.max_sweeps // 4) if most is None else most
+    room = min(room, request.max_sweeps - found.n_sweeps)
     few = oversampling(observed, found.factors.rank) < FEW_ENTRIES
     tol = _SETTLED if request.tol is None and not few else min(_SETTLED, request.tol or 1e-8)
     done = polish(
-        observed, found.factors, max_outer=room, tol=tol, callback=lambda _, r: request.watch(r)
-    )
+        observed, found.factors, max_outer=room, tol=tol, max_inner=_MOST_INNER if most is None
+        else _SEARCH_INNER, callback=lambda _, r: request.watch(r),
+    )  # fmt: skip
     history = [*found.history, *(x * x for x in done.history)]
     return replace_fitted(found, done.factors, done.status, history)
 
@@ -230,7 +238,9 @@ def _search(observed: Observed, request: Request, rank: int, start: Factors) -> 
     energy = data_energy(observed)
     exact = float(eps(observed.xp, observed.dtype)) ** 0.5
     best, ends, total = Fitted(start, "max_sweeps"), [math.inf], 0
-    for init, fall in ATTEMPTS:
+    m, n = observed.shape
+    is_small = observed.count * rank + 30 * (m + n) < _SEARCHED
+    for init, fall in ATTEMPTS if is_small else ATTEMPTS[:1]:
         if total > 0:
             start = best.factors if init is None else begin(observed, request, rank, init)
         longer = 3 * request.max_sweeps if fall is SLOWEST else request.max_sweeps

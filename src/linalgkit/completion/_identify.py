@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import warnings
 
-from linalgkit._core.array import Array, numpy_namespace, to_numpy
+from linalgkit._core.array import Array, eps, numpy_namespace, to_numpy
 from linalgkit._core.qr import qr_positive
 from linalgkit._core.validation import AccuracyWarning
 from linalgkit._kernels.observed import Lines
 from linalgkit.completion import _compressed
 from linalgkit.completion._direct import direct_rows
-from linalgkit.completion._factors import Factors
+from linalgkit.completion._factors import Factors, residual_energy
 from linalgkit.completion._half_step import Side, replaced
 from linalgkit.completion._observed import Observed
+from linalgkit.completion._sweeps import data_energy
 
 _HOST = numpy_namespace()
 
@@ -33,7 +34,9 @@ def identified(observed: Observed, unknowns: int) -> tuple[Array, Array]:
         Unknowns of a line: the rank, and one more with biases.
     """
     rows, columns = observed.rows, observed.columns
-    enough = rows.lengths >= unknowns, columns.lengths >= unknowns
+    m, n = observed.shape
+    # a line that is observed as a whole has nothing left to be identified
+    enough = rows.lengths >= min(unknowns, n), columns.lengths >= min(unknowns, m)
     if unknowns < 2:
         return enough
     left, right = rows.lengths > unknowns, columns.lengths > unknowns
@@ -70,13 +73,21 @@ def _counted(lines: Lines, other: Array) -> Array:
     return found
 
 
-def least_norm(f: Factors, rows: Side, columns: Side, lost: tuple[Array, Array]) -> Factors:
+def least_norm(
+    observed: Observed, f: Factors, rows: Side, columns: Side, lost: tuple[Array, Array]
+) -> Factors:
     """Return the model in which unidentified lines are the shortest that fit their entries.
 
-    Shortest over the identified lines of the other side, whatever the basis of the factors.
+    Shortest over the identified lines of the other side, if they are as many as the rank, whatever
+    the basis of the factors. A model that would fit worse is not taken.
     """
-    f = _least(f, rows, lost[0], lost[1])
-    return _least(f.transposed(), columns, lost[1], lost[0]).transposed()
+    if lost[0].size == 0 and lost[1].size == 0:
+        return f
+    shorter = _least(f, rows, lost[0], lost[1])
+    shorter = _least(shorter.transposed(), columns, lost[1], lost[0]).transposed()
+    before, after = (residual_energy(observed, x) for x in (f, shorter))
+    rounding = (1e3 * float(eps(observed.xp, observed.dtype))) ** 2 * data_energy(observed)
+    return f if after > before * (1.0 + 1e-6) + rounding else shorter
 
 
 def _least(f: Factors, side: Side, lost: Array, others: Array) -> Factors:
@@ -89,7 +100,8 @@ def _least(f: Factors, side: Side, lost: Array, others: Array) -> Factors:
         shift = zero + f.mean + (0.0 if f.column_bias is None else f.column_bias)
     nothing = xp.zeros((f.rank,), dtype=side.shares.dtype, device=side.lines.device)
     known = _HOST.ones((side.lines.n_other, 1))
-    known[others] = 0.0
+    if side.lines.n_other - others.size >= f.rank:
+        known[others] = 0.0
     _, R = qr_positive(
         f.W * xp.asarray(known, dtype=side.shares.dtype, device=side.lines.device), xp
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from linalgkit._core.array import asarray, is_complex_dtype, library_of
@@ -35,8 +36,18 @@ def check_rank(rank: Any, shape: tuple[int, int]) -> int:
     return check_int("rank", rank, 1, min(shape), why=f"for a matrix of shape {shape}")
 
 
+@dataclass(frozen=True)
+class Unseen:
+    """Stands for the entries where options are checked before any is there."""
+
+    shape: tuple[int, int]
+    exponent: int = 0
+    weight_exponent: int = 0
+    count: int = 0
+
+
 def check_request(
-    observed: Observed, rank: Any, *, solver: str, alpha: Any, loss: str, loss_scale: Any,
+    observed: Observed | Unseen, rank: Any, *, solver: str, alpha: Any, loss: str, loss_scale: Any,
     bias: bool, center: bool, shrink: bool, init: str, warm_start: Any, continuation: bool,
     tol: Any, max_sweeps: int, polish: bool, max_rank: Any, validation: Any, rng: Any,
     callback: Any,
@@ -69,7 +80,7 @@ def check_request(
         watch=Watch(_checked_callback(callback), _unit(loss, e, we)),
     )  # fmt: skip
     _refuse_contradictions(request, alpha)
-    if warm_start is None:
+    if warm_start is None or isinstance(observed, Unseen):
         return request
     from dataclasses import replace
 
@@ -77,7 +88,7 @@ def check_request(
     return replace(request, warm=warm, rank=warm.rank if rank is None else rank)
 
 
-def _most(observed: Observed, max_rank: Any, rank: int | None) -> int:
+def _most(observed: Observed | Unseen, max_rank: Any, rank: int | None) -> int:
     m, n = observed.shape
     if max_rank is not None:
         return check_int("max_rank", max_rank, 1, min(m, n), why=f"for a matrix of shape {(m, n)}")
@@ -136,7 +147,8 @@ def warm_factors(observed: Observed, request: Request, warm_start: Any) -> Facto
         mean, row, column = model.mean, model.row_bias, model.column_bias
     else:
         U, V = _fields(warm_start)
-        mean = scaled_number(warm_start.mean, -e) if warm_start.mean else model.mean
+        keeps = warm_start.mean and (request.biased or request.centred)
+        mean = scaled_number(warm_start.mean, -e) if keeps else model.mean
         row, column = warm_start.row_bias, warm_start.col_bias
         if request.biased and row is None:
             row, column = model.row_bias, model.column_bias
@@ -157,6 +169,8 @@ def warm_factors(observed: Observed, request: Request, warm_start: Any) -> Facto
             f"{tuple(U.shape)} and {tuple(V.shape)}."
         )
     U, V = (_like(observed, x) for x in (U, V))
+    if not all(bool(xp.all(xp.isfinite(x))) for x in (U, V)):
+        raise ValueError("warm_start must be finite, got NaN or infinity in its factors.")
     W = xp.conj(V) if is_complex_dtype(xp, observed.dtype) else V
     # U takes the whole power of two; the sweeps balance the two
     return Factors(ldexp(U, -e, xp), W, row, column, mean)

@@ -26,6 +26,7 @@ _NORMAL = 1.482602218505602  # standard deviation over median modulus of a norma
 _HUBER = 1.345  # 95 % efficient under normal noise
 _SMALLEST = 1e-3  # scale of the l1 loss against the median residual, at the end
 _STEPS = 5
+_TYPICAL_TOL = 1e-2  # relative change of the typical residual in a sweep that has settled
 _FALL = 0.8
 
 
@@ -33,6 +34,7 @@ class _Probe:
     """The typical residual of a sample of the entries."""
 
     def __init__(self, observed: Observed) -> None:
+        """Choose entries evenly."""
         chosen = _HOST.zeros(observed.count, dtype=_HOST.bool)
         chosen[:: max(1, observed.count // _PROBE)] = True
         self.observed = select(observed, chosen)
@@ -45,6 +47,14 @@ class _Probe:
             P, Q = augmented(f, xp)
             r = r - entries(xp, o.rows, P, Q)
         return float(_HOST.median(_HOST.abs(to_numpy(r))))
+
+    def noise(self, f: Factors) -> float:
+        """Return the standard deviation of an entry of weight one, by the median."""
+        o, xp = self.observed, self.observed.xp
+        P, Q = augmented(f, xp)
+        r = xp.abs(o.row_values - entries(xp, o.rows, P, Q))
+        r = r if o.row_weights is None else r * xp.sqrt(o.row_weights)
+        return _NORMAL * float(_HOST.median(to_numpy(r)))
 
 
 def robust_sweeps(
@@ -65,19 +75,29 @@ def robust_sweeps(
     sweeper = Sweeper(observed, settings)
     plan = sweeper.plan
     plan.steps, plan.loss = _STEPS, loss
-    size = probe.median(start if start.mean != 0.0 else None) * _NORMAL or 1.0
+    size = (
+        probe.median(
+            None
+            if start.is_plain
+            else start.with_factors(start.U[:, :1] * 0.0, start.W[:, :1] * 0.0)
+        )
+        * _NORMAL
+        or 1.0
+    )
     rounding = 16.0 * float(eps(observed.xp, observed.dtype)) * size
     factor = _HUBER if loss == 1 else 1.0
     first = sweeper.first_ridge(start)
     done, fallen, scale, sharp = Swept(start), first, factor * size, 1.0
+    if settings.fall is None:  # a start that is a fit, or no continuation wanted
+        fallen, scale = 0.0, factor * _NORMAL * probe.median(start)
     tol = default_tol(observed, settings.alpha) if settings.tol is None else settings.tol
-    target = settings.alpha * (2.0 if loss == 2 else 1.0)
+    target, typical = settings.alpha * (2.0 if loss == 2 else 1.0), size
     for _ in range(settings.max_sweeps):
         plan.scale = max(scale, rounding)
         # huber's weights are l1's times the scale
         ridge = max(fallen * plan.scale / size, target) if loss == 1 else max(fallen / size, target)
         done.factors = sweeper.sweep(done.factors, ridge)
-        typical = _NORMAL * probe.median(done.factors)
+        before, typical = typical, _NORMAL * probe.median(done.factors)
         value = sweeper.objective(done.factors, settings.alpha)
         done.history.append(value)
         if settings.watch is not None and settings.watch(value if loss == 2 else math.sqrt(value)):
@@ -92,7 +112,9 @@ def robust_sweeps(
         else:
             scale = factor * sharp * typical
         if typical <= rounding or (
-            fallen <= 1e-8 * first and _settled(done.history, tol, sharp, loss, loss_scale)
+            fallen <= 1e-8 * first
+            and abs(before - typical) <= _TYPICAL_TOL * before
+            and _settled(done.history, tol, sharp, loss, loss_scale)
         ):
             done.status = "converged"
             break
@@ -115,4 +137,9 @@ def _settled(
 
 def robust_noise(observed: Observed, f: Factors) -> float:
     """Return the standard deviation of the noise as the median residual tells it."""
-    return _NORMAL * _Probe(observed).median(f)
+    return _Probe(observed).noise(f)
+
+
+def typical_size(observed: Observed) -> float:
+    """Return the size of the values that gross errors do not raise."""
+    return _NORMAL * _Probe(observed).median(None)

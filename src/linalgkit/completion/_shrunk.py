@@ -32,7 +32,7 @@ from linalgkit.completion._variational import (
 )
 
 _HOST = numpy_namespace()
-SHRUNK_TOL = 1e-3  # relative change of noise and fitted values at which sweeps stop
+SHRUNK_TOL = 3e-3  # relative change of noise and fitted values at which sweeps stop
 _PATIENCE = 3  # sweeps without a better error on held-out entries
 
 
@@ -59,7 +59,8 @@ class Shrunk:
     n_sweeps : int
         Sweeps made; with held-out entries the factors are those of the best one.
     status : str
-        "converged", "early" (the held-out error no longer fell), "max_sweeps" or "zero".
+        "converged", "early" (the held-out error no longer fell), "max_sweeps", "stopped" (by the
+        callback) or "zero".
     n_dormant : int
         Components no stronger than the largest one of pure noise: they help predictions a little,
         but `rank` less these is the number that the data show to exist.
@@ -197,7 +198,9 @@ class _Run:
         else:
             self.status = "converged" if self._has_settled(model) else self.status
         stopped = callback is not None and callback(sweep, model.factors(), self.history[-1])
-        return bool(stopped) or self.status != "max_sweeps"
+        if stopped and self.status == "max_sweeps":
+            self.status = "stopped"
+        return self.status != "max_sweeps"
 
     def _has_settled(self, model: Model) -> bool:
         """Tell whether noise and singular values have changed by no more than the tolerance."""

@@ -23,6 +23,7 @@ _HOST = numpy_namespace()
 _EXTRA = 5
 # A component below the noise keeps this share of its singular value: zero columns would stay zero.
 _LEAST = 0.1
+_LARGE = 1e8
 
 
 class _Picture:
@@ -99,9 +100,10 @@ def _shrunk(values: Array, k: int, m: int, n: int) -> Array:
         return found
     beta = min(m, n) / max(m, n)
     y = found / values[k] * (1.0 + math.sqrt(beta))
-    inside = _HOST.maximum((y * y - beta - 1.0) ** 2 - 4.0 * beta, 0.0)
-    eta = _HOST.where(y > 1.0 + math.sqrt(beta), _HOST.sqrt(inside) / y, 0.0)
-    return found * _HOST.maximum(eta / y, _LEAST)
+    small = _HOST.minimum(y, _LARGE)  # beyond it nothing is shrunk to rounding
+    inside = _HOST.maximum((small * small - beta - 1.0) ** 2 - 4.0 * beta, 0.0)
+    eta = _HOST.where(small > 1.0 + math.sqrt(beta), _HOST.sqrt(inside) / small, 0.0)
+    return found * _HOST.maximum(eta / small, _LEAST)
 
 
 def svd_start(observed: Observed, model: Factors, k: int, rng: Any) -> Factors:

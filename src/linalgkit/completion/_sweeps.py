@@ -61,12 +61,14 @@ class Watch:
     """
 
     def __init__(self, callback: Callable[[int, float], object] | None, unit: float) -> None:
-        self.callback, self.unit, self.n_sweeps = callback, unit, 0
+        self.callback, self.unit, self.n_sweeps, self.stopped = callback, unit, 0, False
 
     def __call__(self, loss: float) -> bool:
         """Count a sweep; return whether it shall be the last."""
         self.n_sweeps += 1
-        return self.callback is not None and bool(self.callback(self.n_sweeps, loss * self.unit))
+        if self.callback is not None and not self.stopped:
+            self.stopped = bool(self.callback(self.n_sweeps, loss * self.unit))
+        return self.stopped
 
 
 @dataclass
@@ -199,16 +201,35 @@ def total_weight(observed: Observed) -> float:
 def balanced(f: Factors, xp: object) -> Factors:
     """Return factors of equal Frobenius norms (a power of two apart): they cannot run away."""
     left, right = (wide_sum(xp.abs(x) ** 2, xp) for x in (f.U, f.W))  # type: ignore[attr-defined]
-    if left <= 0.0 or right <= 0.0 or 0.1 < left / right < 10.0:
+    if not (0.0 < left < math.inf and 0.0 < right < math.inf) or 0.1 < left / right < 10.0:
         return f
     c = 2.0 ** round(0.25 * math.log2(right / left))
     return f.with_factors(f.U * c, f.W / c)
 
 
 def oversampling(observed: Observed, k: int) -> float:
-    """Return the number of entries over the degrees of freedom of rank `k`."""
-    m, n = observed.shape
-    return observed.count / (k * (m + n - k))
+    """Return the number of entries over the degrees of freedom of rank `k`.
+
+    Entries of very different weights count as ``(sum w)^2 / sum w^2`` equal ones.
+    """
+    count, w = float(observed.count), observed.row_weights
+    if w is not None:
+        largest = float(observed.xp.max(w))
+        count = wide_sum(w / largest, observed.xp) ** 2 / wide_sum((w / largest) ** 2, observed.xp)
+    return count / max(1, degrees_of_freedom(observed, k))
+
+
+def degrees_of_freedom(observed: Observed, k: int, *, biased: bool = False) -> int:
+    """Return the parameters of the lines that have entries: those of rank `k`, and of biases.
+
+    A factor that is constant is no more than a bias, hence the 2.
+    """
+    m, n = (int((x.lengths > 0).sum()) for x in (observed.rows, observed.columns))
+    if not biased:
+        k = min(k, m, n)
+        return k * (m + n - k)
+    k = min(k, m - 1, n - 1)
+    return k * (m + n - 2 - k) + m + n - 1
 
 
 def default_tol(observed: Observed, alpha: float) -> float:

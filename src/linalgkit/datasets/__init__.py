@@ -11,6 +11,7 @@ blocks::
     crystal = sodium_chloride(16)                           # .positions, .charges, .lattice
     problems = smooth_functions()                           # .name, .function, .domain
     problem = kronecker_sparse((15, 15), (8, 12), (3, 3), snr_db=20.0, rng=0)   # .y, .support
+    problem = low_rank_entries((900, 700), 5, 60000, skew=0.5, rng=0)           # .matrix, .U, .V
 """
 
 from linalgkit.datasets._crystal import IonicCrystal, sodium_chloride
@@ -23,6 +24,7 @@ from linalgkit.datasets._engineering import (
 from linalgkit.datasets._heavy import heavy_rows, sorted_by_projection
 from linalgkit.datasets._irs_channel import IRSChannelProblem, irs_channel
 from linalgkit.datasets._kronecker import KroneckerSparseProblem, kronecker_sparse
+from linalgkit.datasets._low_rank import LowRankEntries, low_rank_entries
 from linalgkit.datasets._neighbours import NeighbourEquations, neighbour_equations
 from linalgkit.datasets._patches import PatchStream, image_patches
 from linalgkit.datasets._rows import RowStream
@@ -40,6 +42,7 @@ __all__ = [
     "IRSChannelProblem",
     "IonicCrystal",
     "KroneckerSparseProblem",
+    "LowRankEntries",
     "NeighbourEquations",
     "PatchStream",
     "RowStream",
@@ -50,6 +53,7 @@ __all__ = [
     "image_patches",
     "irs_channel",
     "kronecker_sparse",
+    "low_rank_entries",
     "neighbour_equations",
     "otl_circuit",
     "power_law_rows",
