@@ -404,6 +404,82 @@ def test_the_status_tells_why_it_ended(rng: Any, monkeypatch: pytest.MonkeyPatch
     assert (stalled.status, stalled.factors) == ("stalled", start)
 
 
+def few_noisy(g: Any, spread: float = 0.0) -> tuple[Observed, Factors, Any, Any]:
+    """Return few noisy entries, a start at the truth, the values and weights (0: missing)."""
+    m, n, k = 30, 25, 2
+    U, W = low_rank(g, m, n, k)
+    i, j = pattern(g, m, n, 3 * k * (m + n - k))
+    A, w = U @ W.T + 0.3 * g.standard_normal((m, n)), np.zeros((m, n))
+    w[i, j] = 10.0 ** g.uniform(-spread, spread, i.size)
+    data = observe((i, j, A[i, j], (m, n)), weights=w[i, j])
+    return data, started(data, U, W), A, w
+
+
+def offered(f: Factors, A: Any, w: Any, exponent: int) -> float:
+    """Return by how much of the energy the tangent space lowers it, by dense least squares."""
+    m, n, k = *A.shape, f.rank
+    P, Q = (np.linalg.qr(x)[0] for x in (f.U, f.W))
+    i, j = np.nonzero(w)
+    J, root = np.zeros((i.size, m + n, k)), np.sqrt(w[i, j])
+    J[np.arange(i.size), i, :] = root[:, None] * Q[j, :]
+    J[np.arange(i.size), m + j, :] = root[:, None] * P[i, :]
+    r = root * (A - np.ldexp(f.U @ f.W.T, exponent))[i, j]
+    x = np.linalg.lstsq(J.reshape(i.size, -1), r, rcond=1e-9)[0]
+    left = r - J.reshape(i.size, -1) @ x
+    return float(1 - (left @ left) / (r @ r))
+
+
+def test_inner_iterations_that_are_cut_off_pass_no_point_for_a_minimum(
+    rng: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, start, A, w = few_noisy(rng)
+    expected = polish(data, start, max_outer=50).history[-1]
+    monkeypatch.setattr(_gauss_newton, "_INNER", 1)  # a step along the gradient
+    found = polish(data, start, max_outer=500, tol=1e-6)
+    assert found.status == "converged"
+    assert offered(found.factors, A, w, data.exponent) <= 4e-6
+    assert found.history[-1] == pytest.approx(expected, rel=4e-6)
+
+
+@pytest.mark.parametrize("spread", [1.0, 2.0])
+def test_a_minimum_is_told_only_where_the_tangent_space_offers_nothing(
+    spread: float, rng: Any
+) -> None:
+    data, start, A, w = few_noisy(rng, spread)
+    found = polish(data, start, max_outer=200, max_inner=20000, tol=1e-8)
+    share = offered(found.factors, A, w, data.exponent)
+    assert found.status in ("converged", "stalled")
+    assert (found.status == "stalled") or share <= 1.2e-7
+
+
+def test_inner_steps_are_bounded_and_told(rng: Any) -> None:
+    data, start, _, _ = few_noisy(rng)
+    none = polish(data, start, max_outer=9, max_inner=0)
+    assert (none.status, none.n_inner, none.factors) == ("max_sweeps", 0, start)
+    whole = polish(data, start, max_outer=50)
+    for most in (1, 7, whole.n_inner - 1):
+        few = polish(data, start, max_outer=50, max_inner=most)
+        assert (few.status, few.n_inner) == ("max_sweeps", most)
+        assert few.history == sorted(few.history, reverse=True)
+    assert polish(data, start, max_outer=50, max_inner=whole.n_inner).status == "converged"
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (6, 5), (20, 15)], ids=str)
+@pytest.mark.parametrize("tol", [0.0, 1e-8])
+def test_no_less_than_rounding_is_asked_of_single_precision(
+    shape: tuple[int, int], tol: float, rng: Any
+) -> None:
+    U, W = low_rank(rng, *shape, 2)
+    A = (U @ W.T + 0.3 * rng.standard_normal(shape)).astype(np.float32)
+    data = observe(A)
+    left = np.linalg.svd(A.astype(np.float64), compute_uv=False)[2:]
+    found = polish(data, started(data, U, W), max_outer=40, tol=tol)
+    assert found.status == "converged"
+    assert len(found.history) < 30
+    expected = np.ldexp(np.linalg.norm(left), -data.exponent)
+    assert found.history[-1] == pytest.approx(expected, rel=1e-5)
+
+
 def test_every_library_gives_the_answer(xp: Any) -> None:
     # JAX compiles for seconds: one kind of numbers is enough there.
     for dtype in ("complex128",) if xp.name == "jax" else ("float64", "complex128"):

@@ -336,7 +336,32 @@ def test_sweeps_are_bounded_and_told() -> None:
     found = run(observe(A), 3, max_sweeps=4, callback=lambda s, f, x: seen.append((s, f.rank)))
     assert (found.status, found.n_sweeps, len(found.history)) == ("max_sweeps", 4, 4)
     assert [s for s, _ in seen] == [0, 1, 2, 3]
-    assert run(observe(A), 3, callback=lambda s, f, x: True).n_sweeps == 1
+    stopped = run(observe(A), 3, callback=lambda s, f, x: s == 1)
+    assert (stopped.status, stopped.n_sweeps) == ("stopped", 2)
+
+
+def test_a_callback_at_the_last_sweep_takes_no_convergence_away() -> None:
+    A = truth(40, 30, 2, 46) + 0.2 * noise_of((40, 30), 51)
+    found = run(observe(A), 3)
+    last = found.n_sweeps - 1
+    again = run(observe(A), 3, callback=lambda s, f, x: s == last)
+    assert (found.status, again.status, again.n_sweeps) == ("converged", "converged", last + 1)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_tiny_exact_data_settle_at_rounding(seed: int, rank: int) -> None:
+    """The noise variance falls to three quarters a sweep: more than 200 sweeps to rounding."""
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((3, 1)) * rng.standard_normal(3)
+    hide = np.zeros((3, 3), dtype=bool)
+    hide[1, 1] = True
+    found = run(observed(A, hide), rank, max_sweeps=200)
+    assert found.status == "converged"
+    assert found.rank == 1
+    assert relative(dense(found), A) < 1e-14
+    assert found.noise < 1e-14 * np.abs(A).max()
+    assert found.history[-1] == found.noise
 
 
 # ------------------------------------------------------------------------------- libraries

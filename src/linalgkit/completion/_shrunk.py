@@ -26,6 +26,7 @@ from linalgkit.completion._variational import (
     SETTLED,
     Model,
     half_step,
+    is_exact,
     prune,
     started,
     update_noise,
@@ -197,6 +198,7 @@ class _Run:
             self._judge(model, sweep, self.held)
         else:
             self.status = "converged" if self._has_settled(model) else self.status
+            self.history[-1] = math.sqrt(model.noise2)
         stopped = callback is not None and callback(sweep, model.factors(), self.history[-1])
         if stopped and self.status == "max_sweeps":
             self.status = "stopped"
@@ -210,8 +212,9 @@ class _Run:
             return False
         moved = float(_HOST.linalg.norm(now - last)) / float(_HOST.linalg.norm(now))
         before, noise = (x * x for x in self.history[-2:])
-        rounding = max(before, noise) <= 16 * model.floor
-        return moved <= self.tol and (rounding or abs(before - noise) <= self.tol * before)
+        if moved > self.tol:
+            return False
+        return abs(before - noise) <= self.tol * before or is_exact(model, before)
 
     def _judge(self, model: Model, sweep: int, held: Observed) -> None:
         """Keep the best sweep by the held-out error."""

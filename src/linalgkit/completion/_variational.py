@@ -71,6 +71,8 @@ _STEPS = 3  # of conjugate gradients in a half step
 _FIRST_NOISE = 0.02  # part of the data that the noise is taken for at first
 _OPEN = 0.5  # variance of a dormant component over that which meets the edge of the noise
 _DEAD = 1e-3  # energy of a component that is removed, over that of the largest one of noise
+_EXACT = 1e-18  # noise variance over the mean square of the data, at most, of exact ones
+_ROUNDING = 16.0  # floors of the noise variance, at most, that are rounding
 SETTLED = 1e-2  # relative change of the noise in a sweep below which components are removed
 
 
@@ -106,8 +108,10 @@ class Model:
     mean: complex
     noise2: float  # variance of an entry of weight one
     floor: float  # of it: rounding
+    exact: float  # of it: below, data that are fitted to rounding are without noise
     dormant: Array  # components whose variances are held open, host (k,)
     singular: Array | None = None  # singular values in the metric of the popularity
+    residual2: float = math.inf  # mean square of the residuals
 
     def factors(self) -> Factors:
         """Return the posterior means."""
@@ -132,10 +136,12 @@ def started(observed: Observed, start: Factors, *, biased: bool) -> Model | None
     _fit_scale(rows, columns, signal)
     for side in (rows, columns):
         side.bias_prior = signal / 4
-    floor = (4 * eps(xp, real_dtype(xp, like.dtype))) ** 2 * energy / observed.count
-    noise2 = max(_FIRST_NOISE * energy / observed.count, floor)
+    square = energy / observed.count
+    floor = (4 * eps(xp, real_dtype(xp, like.dtype))) ** 2 * square
+    noise2 = max(_FIRST_NOISE * square, floor)
     dormant = _HOST.zeros(start.rank, dtype=bool)
-    return Model(observed, rows, columns, start.mean, noise2, floor, dormant)
+    exact = _EXACT * square
+    return Model(observed, rows, columns, start.mean, noise2, floor, exact, dormant)
 
 
 def _side(observed: Observed, of_rows: bool, start: Factors, biased: bool) -> Side:
@@ -282,9 +288,27 @@ def update_noise(model: Model) -> float:
     both = _HOST.where(model.dormant, 0.0, c * d)
     extra = float((rows.energy * d + columns.energy * c + both).sum())
     extra += rows.bias_spread + columns.bias_spread
-    found = residual_energy(model.observed, model.factors()) + rows.crowd.total * extra
-    model.noise2 = max(found / model.observed.count, model.floor)
+    residual = residual_energy(model.observed, model.factors())
+    found = (residual + rows.crowd.total * extra) / model.observed.count
+    model.residual2 = residual / model.observed.count
+    model.noise2 = max(found, model.floor)
     return abs(model.noise2 - before) / before
+
+
+def is_exact(model: Model, before: float) -> bool:
+    """Tell whether the noise is rounding, or falls to it; set it to its end if so.
+
+    Where the residuals are rounding, the noise variance falls from `before`, the one of the last
+    sweep, by the share of it that comes from the variances: often for hundreds of sweeps.
+    """
+    if max(before, model.noise2) <= _ROUNDING * model.floor:
+        return True
+    falls = model.residual2 <= model.floor and model.noise2 < before
+    if not falls or model.noise2 > model.exact:
+        return False
+    share = (model.noise2 - model.residual2) / before
+    model.noise2 = max(model.residual2 / (1 - share), model.floor)
+    return True
 
 
 def prune(model: Model, *, all_dormant: bool = False) -> None:
@@ -292,7 +316,7 @@ def prune(model: Model, *, all_dormant: bool = False) -> None:
     rows, columns, xp = model.rows, model.columns, model.observed.xp
     energy = rows.energy * columns.energy
     edge = (rows.crowd.lines**0.5 + columns.crowd.lines**0.5) ** 2 / rows.crowd.total
-    least = edge * max(_DEAD * model.noise2, 16 * model.floor)
+    least = edge * max(_DEAD * model.noise2, _ROUNDING * model.floor)
     keep = ~(model.dormant & ((energy < least) | all_dormant))
     keep[int(_HOST.argmax(energy))] = True
     if keep.all():
