@@ -566,3 +566,23 @@ def test_signs_are_the_same_everywhere(xp: Backend) -> None:
     V = to_numpy(result.V)
     largest = V[np.argmax(np.abs(V), axis=0), range(3)]
     assert (largest > 0).all()
+
+
+def test_components_that_hide_are_sought_again() -> None:
+    """A geometric spectrum of condition 1e6: the quick fall ends in local minima."""
+    for seed in (1, 5, 6, 7):
+        rng = np.random.default_rng(seed)
+        U, V = (np.linalg.qr(rng.standard_normal((size, 6)))[0] for size in (300, 200))
+        truth = (U * np.geomspace(1.0, 1e-6, 6)) @ V.T
+        read = np.where(rng.random(truth.shape) < 0.4, truth, np.nan)
+        result = complete_matrix(read, 6, rng=0)
+        assert result.status == "converged"
+        assert error(result, truth) < 1e-10
+
+
+def test_a_component_where_nothing_is_observed_is_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    p = problem(40, 40, 6, noise=1.0, share=0.35, seed=8)
+    noise = np.where(p.seen, rng.standard_normal(p.read.shape), np.nan)
+    with pytest.warns(AccuracyWarning, match="where nothing is observed"):
+        complete_matrix(noise, 6, rng=0)

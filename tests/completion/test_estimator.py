@@ -165,6 +165,92 @@ def test_the_first_entries_need_a_shape_and_answers_need_entries() -> None:
         empty.result()
 
 
+BAD_OPTIONS = {
+    "rank": ({"rank": 31}, ValueError, "rank must be between 1 and 30"),
+    "solver": ({"solver": "foo"}, ValueError, "solver must be"),
+    "loss": ({"loss": "huber", "shrink": True}, ValueError, "shrink must be False"),
+    "callback": ({"callback": 3}, TypeError, "callback must be a function"),
+    "refit": ({"refit_sweeps": 0}, ValueError, "refit_sweeps must be at least 1"),
+    "threads": ({"n_threads": 0}, ValueError, "n_threads must be at least 1"),
+    "fraction": ({"validation": 1.5}, ValueError, "validation must"),
+    "vector": (
+        {"validation": np.ones(5, dtype=bool)},
+        ValueError,
+        r"validation must have the shape \(40, 30\) of the matrix, got \(5,\). An estimator "
+        "forgets the order",
+    ),
+    "mask": ({"validation": np.ones((M, N))}, TypeError, "validation must be boolean"),
+    "pattern": ({"validation": sp.eye_array(M)}, ValueError, "validation must have the shape"),
+    "word": ({"validation": "some"}, TypeError, "validation"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_OPTIONS)
+def test_bad_options_are_refused_before_entries_are_taken(name: str) -> None:
+    options, error, text = BAD_OPTIONS[name]
+    i, j, y, _ = entries()
+    rng = np.random.default_rng(3)
+    state = rng.bit_generator.state
+    model = MatrixCompletion(**{"rank": K, "rng": rng, **options})
+    for start in (
+        lambda: model.partial_fit(i[:5], j[:5], y[:5], (M, N)),
+        lambda: model.fit((i[:5], j[:5], y[:5], (M, N))),
+    ):
+        with pytest.raises(error, match=text):
+            start()
+    assert rng.bit_generator.state == state
+    with pytest.raises(NotFittedError):
+        model.result()
+
+
+def test_masks_and_patterns_hold_out_in_a_stream() -> None:
+    i, j = entries()[:2]
+    chosen = np.zeros((M, N), dtype=bool)
+    chosen[i[:50], j[:50]] = True
+    found = [bits(started(cuts=3, validation=which)) for which in (chosen, sp.csr_array(chosen))]
+    assert found[0] == found[1]
+
+
+def test_entries_of_weight_zero_are_as_if_they_had_not_come() -> None:
+    i, j, y, _ = entries()
+    w = np.ones(i.size)
+    w[::5] = 0.0
+    some = w > 0
+    options: dict[str, Any] = {"alpha": 0.1, "tol": 1e-4, "rng": 0}
+    model = MatrixCompletion(K, **options).partial_fit(i, j, y, (M, N), weights=w)
+    assert model.n_entries_ == some.sum()
+    expected = MatrixCompletion(K, **options).partial_fit(i[some], j[some], y[some], (M, N))
+    np.testing.assert_allclose(model.result().block(), expected.result().block(), rtol=1e-9)
+    assert model.n_entries_ == some.sum()
+    model.partial_fit(i[:1], j[:1], y[:1])
+    assert model.n_entries_ == some.sum() + 1
+    waiting = MatrixCompletion(1).partial_fit([0, 1], [0, 1], [1.0, 2.0], (4, 4), weights=[0, 1.0])
+    assert waiting.partial_fit([0], [0], [1.0]).n_entries_ == 2
+    nothing = MatrixCompletion(1).partial_fit([0, 1], [0, 1], [1.0, 2.0], (4, 4), weights=[0, 0.0])
+    assert nothing.n_entries_ == 0
+    with pytest.raises(ValueError, match="needs an observed entry, got none so far"):
+        nothing.result()
+
+
+def test_weights_far_beyond_single_precision_are_kept() -> None:
+    i, j, y, _ = entries()
+    y = y.astype("float32")
+    w = np.linspace(1, 2, i.size)
+    for power in (400, -400):
+        given = np.ldexp(w, power)
+        model = MatrixCompletion(K, tol=1e-4, rng=0)
+        model.partial_fit(i[:99], j[:99], y[:99], (M, N), weights=given[:99])
+        model.partial_fit(i[99:], j[99:], y[99:], weights=given[99:])
+        one = complete_matrix((i, j, y, (M, N)), K, weights=given, tol=1e-4, rng=0)
+        assert host(one.U).tobytes() == bits(model)[0]
+        assert MatrixCompletion.from_state(model.to_state()).n_entries_ == i.size
+    strict = next(b for b in BACKENDS if not b.has_float64)
+    with pytest.raises(ValueError, match="weights must be within the range"):
+        MatrixCompletion(1).partial_fit(
+            [0], [0], strict.asarray(np.ones(1)), (2, 2), weights=[np.ldexp(1.0, 400)]
+        )
+
+
 def test_bad_options_are_refused_when_they_are_used() -> None:
     i, j, y, _ = entries()
     with pytest.raises(ValueError, match="refit_sweeps must be at least 1"):
@@ -235,6 +321,31 @@ def test_merges_that_make_no_sense_are_refused() -> None:
     assert model.n_entries_ == 300
 
 
+def test_an_object_with_a_shape_and_no_entry_is_merged() -> None:
+    options: dict[str, Any] = {"alpha": 0.1, "tol": 1e-4, "rng": 0}
+    empty = MatrixCompletion(K, **options).partial_fit([], [], [], shape=(M, N))
+    assert bits(started().merge(empty)) == bits(started())
+    new = MatrixCompletion(K, **options).merge(empty)
+    assert new.n_entries_ == 0
+    i, j, y, _ = entries()
+    assert bits(new.partial_fit(i, j, y)) == bits(started())
+
+
+@pytest.mark.parametrize("kind", [sp.csr_array, sp.csc_array, np.asarray, "frame"], ids=str)
+def test_equal_masks_of_two_objects_can_be_merged(kind: Any) -> None:
+    if kind == "frame":
+        kind = pytest.importorskip("pandas").DataFrame
+    chosen = np.random.default_rng(2).random((M, N)) < 0.1
+    left, right = (
+        started(part=part, validation=kind(chosen)) for part in (slice(0, 300), slice(300, None))
+    )
+    assert bits(left.merge(right)) == bits(started(validation=chosen))
+    other = ~chosen
+    for validation in (kind(other), kind(other[:, :5]), sp.coo_array(other), other, 0.1):
+        with pytest.raises(ValueError, match="validation must agree for a merge"):
+            MatrixCompletion(validation=kind(chosen)).merge(MatrixCompletion(validation=validation))
+
+
 # ---------------------------------------------------------------------------------- answers
 
 
@@ -299,7 +410,7 @@ def test_the_score_is_the_coefficient_of_determination() -> None:
     assert found == pytest.approx(weighted, rel=1e-12)
     assert model.score(A) == pytest.approx(r2_score(A.ravel(), model.result().block().ravel()))
     assert model.score(([0], [0], [5.0])) == 0.0
-    with pytest.raises(ValueError, match=r"X must have the shape \(40, 30\)"):
+    with pytest.raises(ValueError, match=r"X must have the shape \(40, 30\).*, not rows"):
         model.score(A[:3])
 
 
@@ -348,6 +459,71 @@ def test_saved_streams_go_on_bit_for_bit(backend: Backend, tmp_path: Path) -> No
             assert twin.n_entries_ == i.size
             with pytest.raises(ValueError, match="duplicate"):
                 twin.partial_fit(i[-1:], j[-1:], backend.asarray(y[-1:]))
+
+
+DAMAGES: dict[str, Any] = {
+    "keys reversed": ("keys", lambda x: x[::-1]),
+    "keys shorter": ("keys", lambda x: x[:-1]),
+    "keys beyond": ("keys", lambda x: x + M * N),
+    "keys negative": ("keys", lambda x: x - M * N),
+    "keys twice": ("keys", lambda x: np.r_[x[:1], x[:-1]]),
+    "keys real": ("keys", lambda x: x.astype(float)),
+    "keys in two axes": ("keys", lambda x: x[:, None]),
+    "values shorter": ("values", lambda x: x[:-1]),
+    "values NaN": ("values", lambda x: x * np.nan),
+    "values integers": ("values", lambda x: x.astype(int)),
+    "weights shorter": ("weights", lambda x: x[:-1]),
+    "weights negative": ("weights", lambda x: -x),
+    "weights infinite": ("weights", lambda x: x * np.inf),
+    "weights complex": ("weights", lambda x: x * 1j),
+    "another shape": ("shape", lambda x: [M + 1, N]),
+    "no rows": ("shape", lambda x: [0, N]),
+}
+
+
+def stream_state() -> Any:
+    """Return the state of a stream with weighted entries before and after an answer."""
+    i, j, y, _ = entries()
+    w = np.linspace(1, 2, i.size)
+    model = MatrixCompletion(K, alpha=0.1, tol=1e-2, rng=0)
+    model.partial_fit(i[9:], j[9:], y[9:], (M, N), weights=w[9:]).result()
+    return model.partial_fit(i[:9], j[:9], y[:9], weights=w[:9]).to_state()
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_entries_are_refused(name: str) -> None:
+    field, damage = DAMAGES[name]
+    for which in ("answered", "new"):
+        state = stream_state()
+        part = state["answered"] if which == "answered" else state["new"][0]
+        part[field] = damage(part[field])
+        with pytest.raises(ValueError, match="entries of the state are damaged"):
+            MatrixCompletion.from_state(state)
+
+
+def test_damaged_streams_are_refused() -> None:
+    def same_entry(state: Any) -> None:
+        state["new"][0]["keys"][0] = state["answered"]["keys"][0]
+        state["new"][0]["keys"].sort()
+
+    changes: list[tuple[Any, str]] = [
+        (same_entry, "duplicate"),
+        (lambda state: state.update(answer=None), "do not fit together"),
+        (lambda state: state.update(answered=None), "do not fit together"),
+        (lambda state: state.update(full_count=0), "do not fit together"),
+        (lambda state: state.update(full_count=10**6), "do not fit together"),
+        (lambda state: state.update(shape=[N, M]), "do not fit together"),
+        (lambda state: state.update(n_features_in=N + 1), "do not fit together"),
+        (lambda state: state["options"].pop("bias"), "do not fit together"),
+        (lambda state: state["options"].update(rank=99), "rank must be between"),
+        (lambda state: state.update(options=None, params={"wrong": 1}), "another kind"),
+    ]
+    for change, text in changes:
+        state = stream_state()
+        change(state)
+        with pytest.raises(ValueError, match=text):
+            MatrixCompletion.from_state(state)
+    MatrixCompletion.from_state(stream_state()).result()
 
 
 def test_empty_objects_are_saved_and_cloned(tmp_path: Path) -> None:

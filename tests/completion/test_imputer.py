@@ -155,6 +155,34 @@ def test_masked_arrays_and_dataframes_are_tables() -> None:
     assert LowRankImputer(**QUICK).fit(X).get_feature_names_out()[1] == "x1"
 
 
+def test_nullable_columns_are_numbers_and_columns_of_objects_are_not() -> None:
+    pandas = pytest.importorskip("pandas")
+    holes = np.round(10 * with_holes(*table()))
+    frame = pandas.DataFrame(holes, columns=[f"c{i}" for i in range(12)])
+    expected = LowRankImputer(**QUICK).fit_transform(frame)
+    mixed = frame.astype(dict.fromkeys(frame.columns[3:], "Int64"))
+    assert mixed.to_numpy().dtype == object
+    model = LowRankImputer(**QUICK).set_output(transform="pandas")
+    filled = model.fit_transform(mixed)
+    np.testing.assert_array_equal(filled.to_numpy(), expected)
+    assert list(model.feature_names_in_) == list(filled.columns) == list(frame.columns)
+    np.testing.assert_array_equal(
+        model.transform(mixed).to_numpy(), model.transform(frame).to_numpy()
+    )
+    single = LowRankImputer(**QUICK).fit_transform(frame.astype("Float32"))
+    assert single.dtype == np.float32
+    with pytest.raises(TypeError, match=r"X: a numeric array .*got dtype object.*astype\(float\)"):
+        LowRankImputer(**QUICK).fit(frame.astype(object))
+
+
+def test_masked_integers_come_back_in_the_default_float() -> None:
+    X, mask = table()
+    given = np.ma.masked_array(np.round(X).astype("int8"), mask)
+    filled = LowRankImputer(**QUICK).fit_transform(given)
+    assert filled.dtype == np.float64
+    np.testing.assert_array_equal(filled[~mask], given.data[~mask])
+
+
 def test_it_works_in_pipelines_grid_searches_and_clones() -> None:
     X, mask = table(90)
     y = X[:, 0]
@@ -188,9 +216,14 @@ def test_digits_are_filled_better_than_by_means() -> None:
         (np.full((3, 2), np.inf), ValueError, "X must be finite where it is observed"),
         (np.ones(3), ValueError, "X must be 2-D"),
         (np.ones((3, 2), dtype="float16"), TypeError, "X must be of at least single precision"),
+        (
+            np.ma.masked_array(np.ones((3, 2), dtype="float16"), np.eye(3, 2, dtype=bool)),
+            TypeError,
+            "X must be of at least single precision",
+        ),
         (np.asarray([["a", "b"]]), TypeError, "numeric|strings|dtype"),
     ],
-    ids=["sparse", "nothing", "infinite", "vector", "half", "text"],
+    ids=["sparse", "nothing", "infinite", "vector", "half", "masked half", "text"],
 )
 def test_bad_tables_are_refused(X: Any, error: type, text: str) -> None:
     with pytest.raises(error, match=text):

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
+from linalgkit.completion import complete_matrix
 from linalgkit.completion._direct import direct_rows
+from linalgkit.completion._efficiency import noise_factor, variance_factor
 from linalgkit.completion._observed import observe
 from linalgkit.completion._result import CompletionResult
 from tests.completion.made import a_result, host
@@ -198,12 +200,135 @@ def test_a_ridge_and_a_load_enter_the_matrices() -> None:
     U, V, (i, j) = result.U, result.V, (4, 7)
     G = V.T @ (mask[i][:, None] * V) + np.diag(row + mask[i].sum() * load)
     H = U.T @ (mask[:, j][:, None] * U) + np.diag(column)
-    square = V[j] @ np.linalg.solve(G, V[j]) + U[i] @ np.linalg.solve(H, U[i])
-    quantile = stats.t.ppf(0.95, result.degrees_of_freedom)
+    # What the ridges leave of each line's parameters, every line a sample of its side.
+    N, p, q = mask.sum(), mask.sum(axis=1), mask.sum(axis=0)
+    energy = [x @ F**2 / N for x, F in ((q, V), (p, U))]
+    kept = [np.outer(x, e) for x, e in zip((p, q), energy, strict=True)]
+    kept = [kept[0] / (kept[0] + row + np.outer(p, load)), kept[1] / (kept[1] + column)]
+    of_rows, of_columns = (x.sum() for x in kept)
+    common = np.prod([x.mean(axis=0).sum() for x in kept])
+    freedom = N - of_rows - of_columns + common
+    square = (N - of_rows) / freedom * (V[j] @ np.linalg.solve(G, V[j]))
+    square += (N - of_columns) / freedom * (U[i] @ np.linalg.solve(H, U[i]))
+    quantile = stats.t.ppf(0.95, freedom)
     low, high = other.interval(i, j, LEVEL)
     assert float(high - low) / 2 == pytest.approx(quantile * 0.1 * square**0.5, rel=1e-10)
     ridged = replace(result, alpha=0.5, _pattern=result.pattern())
     assert float(np.diff(ridged.interval(i, j))[0]) < float(np.diff(result.interval(i, j))[0])
+
+
+@pytest.mark.parametrize("offsets", [False, True])
+def test_a_ridge_that_does_nothing_changes_nothing(offsets: bool) -> None:
+    result, _ = a_result(NUMPY, 14, 13, 2, offsets=offsets, weights=True)
+    plain = result.interval(4, 7)
+    none = np.full(2 + offsets, 1e-13)
+    for changes in ({"alpha": 1e-13}, {"row_ridge": none, "column_load": none}):
+        other = replace(result, _pattern=result.pattern(), **changes)  # type: ignore[arg-type]
+        np.testing.assert_allclose(other.interval(4, 7), plain, rtol=1e-10)
+
+
+def test_ridges_on_all_libraries(xp: Backend) -> None:
+    found = []
+    for backend in (NUMPY, xp):
+        result, _ = a_result(
+            backend, 14, 13, 2, weights=True, row_ridge=np.asarray([0.5, 2.0, 0.1])
+        )
+        low, high = result.interval([4, 0], [7, 2], LEVEL)
+        found.append(host(high) - host(low))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9 if xp.has_float64 else 2e-3)
+
+
+def test_an_overwhelming_ridge_leaves_the_noise_alone() -> None:
+    result, _ = a_result(NUMPY, 14, 13, 2, offsets=False)
+    count = result.pattern().count
+    ridged = replace(result, alpha=1e13, _pattern=result.pattern())
+    low, high = ridged.interval(4, 7, LEVEL)
+    below, above = ridged.interval(4, 7, LEVEL, noisy=True)
+    assert float(high - low) < 1e-6
+    assert float(above - below) / 2 == pytest.approx(0.1 * stats.t.ppf(0.95, count))
+
+
+def fitted_coverage(
+    oversampling: float, options: dict[str, Any], zipf: float = 0.0, **changes: Any
+) -> float:
+    """Return the share of unseen entries that the intervals of a fit by complete_matrix cover."""
+    m, n, k, noise, hits = 120, 90, 3, 0.3, []
+    for seed in range(PROBLEMS):
+        rng = np.random.default_rng([seed, 23])
+        A = rng.standard_normal((m, k)) @ rng.standard_normal((k, n))
+        chance = np.tile(np.arange(1.0, n + 1) ** -zipf, m)
+        N = int(oversampling * k * (m + n - k))
+        seen = np.zeros(m * n, dtype=bool)
+        seen[rng.choice(m * n, N, replace=False, p=chance / chance.sum())] = True
+        seen = seen.reshape(m, n)
+        found = complete_matrix(
+            A + noise * rng.standard_normal((m, n)), k, mask=seen, rng=0, n_threads=1, **options
+        )
+        found = replace(found, _pattern=found.pattern(), **changes)
+        i, j = np.nonzero(~seen)
+        low, high = found.interval(i, j, LEVEL)
+        known = np.isfinite(low)
+        hits.append(((low <= A[i, j]) & (A[i, j] <= high))[known])
+    return float(np.concatenate(hits).mean())
+
+
+@pytest.mark.parametrize("zipf", [0.0, 1.0])
+@pytest.mark.parametrize("options", [{"alpha": 1e-6}, {"shrink": True}], ids=str)
+def test_small_ridges_and_shrinkage_cover_too(options: dict[str, Any], zipf: float) -> None:
+    assert abs(fitted_coverage(4.0, options, zipf) - LEVEL) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss", "scale"), [("huber", 1.345), ("l1", 1e-3)])
+@pytest.mark.parametrize("oversampling", [4.0, 8.0])
+@pytest.mark.filterwarnings("ignore::linalgkit._core.validation.AccuracyWarning")
+def test_robust_losses_cover_without_outliers(loss: str, scale: float, oversampling: float) -> None:
+    known = {"noise_estimate": 0.3, "loss_scale": 0.3 * scale}
+    assert abs(fitted_coverage(oversampling, {"loss": loss}, **known) - LEVEL) < TOLERANCE
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.1, 0.5, 1.345, 3.0, 100.0])
+def test_with_few_unknowns_the_factors_are_those_of_hubers_estimate(scale: float) -> None:
+    psi2 = integrate.quad(lambda x: min(x * x, scale**2) * stats.norm.pdf(x), 0, 20, limit=200)[0]
+    slope = stats.norm.cdf(scale) - 0.5
+    expected = 0.5 * psi2 / slope**2 if scale else np.pi / 2
+    assert variance_factor(scale, 1e-6) == pytest.approx(expected, rel=1e-3)
+    assert noise_factor(scale, 1e-6) == pytest.approx(1.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.8])
+def test_least_squares_has_no_loss_and_the_noise_of_its_degrees_of_freedom(share: float) -> None:
+    for scale in (50.0, 1e6, float("inf")):
+        assert variance_factor(scale, share) == pytest.approx(1.0, rel=1e-10)
+        assert noise_factor(scale, share) == pytest.approx((1 - share) ** -0.5, rel=1e-10)
+
+
+def test_regressions_with_many_unknowns_have_the_errors_of_the_factors() -> None:
+    rng = np.random.default_rng(3)
+    n, p, trials = 200, 50, 30
+    found = {1.345: [], 1e-3: []}  # type: dict[float, list[Any]]
+    for _ in range(trials):
+        X, y = rng.standard_normal((n, p)), rng.standard_normal(n)
+        b0 = np.linalg.lstsq(X, y, rcond=None)[0]
+        for scale, values in found.items():
+            b = b0
+            for _ in range(150):
+                w = 1 / np.maximum(np.abs(y - X @ b), scale)
+                b = np.linalg.solve(X.T @ (w[:, None] * X), X.T @ (w * y))
+            values.append((b @ b, b0 @ b0, np.median(np.abs(y - X @ b)) / 0.6745))
+    for scale, values in found.items():
+        error, plain, size = np.mean(values, axis=0)
+        assert error / plain == pytest.approx(variance_factor(scale, p / n), rel=0.08)
+        assert size * noise_factor(scale / size, p / n) == pytest.approx(1.0, rel=0.05)
+
+
+def test_the_loss_widens_the_interval() -> None:
+    result, _ = a_result(NUMPY, 14, 13, 2)
+    share = 1 - result.degrees_of_freedom / result.pattern().count
+    robust = replace(result, loss_scale=0.1345, _pattern=result.pattern())
+    (low, high), (below, above) = (x.interval(4, 7) for x in (result, robust))
+    expected = variance_factor(1.345, share) ** 0.5
+    assert float(above - below) / float(high - low) == pytest.approx(expected, rel=1e-10)
 
 
 def test_a_new_observation_adds_the_noise() -> None:

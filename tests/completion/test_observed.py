@@ -183,6 +183,14 @@ def test_masked_arrays_dataframes_and_nested_lists() -> None:
     assert same_bits(observe(pd.DataFrame(dense()[0])), expected)
     assert same_bits(observe(dense()[0].tolist()), expected)
     assert same_bits(observe(pd.DataFrame(A), mask=pd.DataFrame(seen)), expected)
+    whole = np.arange(1.0, 31.0).reshape(6, 5)
+    whole[1, 2] = whole[4, 0] = np.nan
+    for kind in ("Int64", "Float64"):
+        assert same_bits(observe(pd.DataFrame(whole).astype(kind)), observe(whole))
+    single = observe(pd.DataFrame(whole).astype("Float32"))
+    assert single.row_values.dtype == np.float32
+    with pytest.raises(TypeError, match="A: a numeric array is required, got dtype object"):
+        observe(pd.DataFrame(whole).astype(object))
     assert observe(np.ma.MaskedArray(A)).count == M * N
 
 

@@ -449,8 +449,11 @@ def test_half_precision_and_mixed_libraries_are_refused(xp: Backend) -> None:
     ]
     other = next(b for b in others if b.name != "numpy")
     A = xp.asarray(dense()[0])
-    with pytest.raises(TypeError, match="weights must be of numpy or of"):
+    wanted = "numpy as A is, got" if xp.name == "numpy" else "numpy or of .* as A is, got"
+    with pytest.raises(TypeError, match=f"weights must be of {wanted}"):
         observe(A, weights=other.asarray(np.ones((M, N))))
+    with pytest.raises(TypeError, match=f"mask must be of {wanted}"):
+        observe(A, mask=other.asarray(np.ones((M, N), dtype=bool)))
     items = [([0], [0], b.asarray([1.0]), (2, 2)) for b in (xp, other)]
     with pytest.raises(TypeError, match="item 1 of A must be of"):
         observe(items)

@@ -14,6 +14,9 @@ import pytest
 import scipy.sparse as sp
 from scipy.sparse.linalg import lsqr, svds
 
+from linalgkit.completion import complete_matrix
+from linalgkit.completion._new_rows import regressed
+from linalgkit.completion._observed import observe
 from linalgkit.completion._result import CompletionResult
 from tests.completion.made import a_result, host
 from tests.conftest import BACKENDS, Backend
@@ -232,8 +235,13 @@ def test_bad_arguments_of_the_largest_values_are_refused() -> None:
         result.top_k(0, 1, sp.eye_array(3))
     with pytest.raises(ValueError, match=r"exclude must have the shape \(7, 9\)"):
         result.top_k(0, 1, np.zeros((9, 7), dtype=bool))
-    with pytest.raises(TypeError, match="exclude must be boolean"):
-        result.top_k(0, 1, np.zeros((7, 9)))
+    for wrong in (np.zeros((7, 9)), [[0], [1]]):
+        with pytest.raises(
+            TypeError, match=r"exclude must be boolean \(True: left out\), .* tuple"
+        ):
+            result.top_k(0, 1, wrong)
+    with pytest.raises(TypeError, match="exclude"):
+        result.top_k(0, 1, {"a": 1})
     with pytest.raises(ValueError, match=r"a pair \(rows, cols\), got 3 items"):
         result.top_k(0, 1, ([0], [1], [2]))
     with pytest.raises(ValueError, match="cols must be between 0 and 8"):
@@ -323,11 +331,116 @@ def test_a_damaged_state_is_refused() -> None:
         broken = {**state, "_pattern": {**state["_pattern"], name: wrong}}
         with pytest.raises(ValueError, match="damaged"):
             CompletionResult.from_state(broken)
-    beyond = state["_pattern"]["indices"] + 9
-    with pytest.raises(ValueError, match="damaged"):
-        CompletionResult.from_state({**state, "_pattern": {**state["_pattern"], "indices": beyond}})
     with pytest.raises(ValueError, match="missing"):
         CompletionResult.from_state({k: v for k, v in state.items() if k != "U"})
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("indices", lambda x: x + 9),
+        ("indices", lambda x: x - 1),
+        ("indices", lambda x: x * 0),
+        ("indices", lambda x: x[::-1].copy()),
+        ("indices", lambda x: x.astype(float)),
+        ("lengths", lambda x: x[:-1]),
+        ("lengths", lambda x: np.concatenate([[x[0] + x[1] + 1, -1], x[2:]])),
+        ("weights", lambda x: x[:-1]),
+        ("weights", lambda x: -x),
+        ("weights", lambda x: x * np.nan),
+        ("weights", lambda x: x / 0.0),
+        ("weights", lambda x: x.astype(complex)),
+        ("shape", lambda x: [x[0], x[1] + 1]),
+    ],
+)  # fmt: skip
+def test_a_damaged_pattern_is_refused(name: str, change: Any) -> None:
+    state = a_result(NUMPY, weights=True)[0].to_state()
+    with np.errstate(divide="ignore"):
+        state["_pattern"][name] = change(state["_pattern"][name])
+    with pytest.raises(ValueError, match="damaged"):
+        CompletionResult.from_state(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("U", lambda x: x[:5]),
+        ("U", lambda x: x[:, 0]),
+        ("U", lambda x: x * np.nan),
+        ("U", lambda x: x.astype(np.float32)),
+        ("U", lambda x: x.astype(int)),
+        ("V", lambda x: x[:5]),
+        ("V", lambda x: x[:, :1]),
+        ("V", lambda x: x * np.inf),
+        ("singular_values", lambda x: x[:1]),
+        ("singular_values", lambda x: x * np.nan),
+        ("row_bias", lambda x: x[:-1]),
+        ("row_bias", lambda _: None),
+        ("col_bias", lambda x: x * np.nan),
+        ("col_bias", lambda _: None),
+        ("mean", lambda _: float("nan")),
+        ("mean", lambda _: "0"),
+        ("rank", lambda x: x + 1),
+        ("rank", lambda x: -x),
+        ("rank", float),
+        ("unidentifiable_rows", lambda _: np.asarray([99])),
+        ("unidentifiable_rows", lambda _: np.asarray([-1])),
+        ("unidentifiable_columns", lambda _: np.asarray([1, 1])),
+        ("unidentifiable_columns", lambda _: np.asarray([[1]])),
+        ("unidentifiable_columns", lambda _: np.asarray([1.0])),
+        ("loss_scale", lambda _: -1.0),
+        ("row_ridge", lambda _: np.ones(5)),
+        ("column_ridge", lambda _: -np.ones(3)),
+        ("row_load", lambda _: np.ones(3) * np.nan),
+        ("column_load", lambda _: np.ones((1, 3))),
+    ],
+)  # fmt: skip
+def test_damaged_factors_are_refused(name: str, change: Any) -> None:
+    state = a_result(NUMPY)[0].to_state()
+    with np.errstate(invalid="ignore"):
+        state[name] = change(state[name])
+    with pytest.raises(ValueError, match=r"CompletionResult is damaged: \w+ does not fit"):
+        CompletionResult.from_state(state)
+
+
+def test_answers_with_empty_lines_and_of_rank_zero_are_whole() -> None:
+    for i, j in (([0, 4], [1, 1]), ([1, 1, 3], [0, 3, 3])):
+        data = observe((i, j, np.ones(len(i)), (6, 5)))
+        result, _ = a_result(NUMPY, 6, 5, 0, _pattern=data)
+        twin = CompletionResult.from_state(result.to_state())
+        np.testing.assert_array_equal(twin.pattern().csr()[1], j)
+        np.testing.assert_array_equal(twin.pattern().csr()[0], result.pattern().csr()[0])
+
+
+# --------------------------------------------------------------------------- ridges of the fit
+
+
+@pytest.mark.parametrize("power", [0, 600, -600])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_regressing_the_rows_of_the_fit_gives_its_rows(power: int, weighted: bool) -> None:
+    rng = np.random.default_rng(4)
+    A = rng.standard_normal((30, 2)) @ rng.standard_normal((2, 25)) + 2.0
+    A += rng.standard_normal(30)[:, None] + 0.3 * rng.standard_normal(A.shape)
+    mask = rng.random(A.shape) < 0.6
+    w = rng.uniform(0.2, 3.0, A.shape) if weighted else None
+    A = np.ldexp(A, power)
+    result = complete_matrix(
+        A, 2, mask=mask, weights=w, alpha=float(np.ldexp(3.0, power)), bias=True, tol=1e-14,
+        max_sweeps=3000, rng=0, n_threads=1,
+    )  # fmt: skip
+    codes = regressed(result, observe(A, mask=mask, weights=w))
+    np.testing.assert_allclose(
+        np.ldexp(codes[:, :2], -power // 2), np.ldexp(result.U, -power // 2), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        np.ldexp(codes[:, 2], -power), np.ldexp(result.row_bias, -power), atol=1e-5
+    )
+    y = np.ldexp(A[mask], -power)
+    seen = np.ones(y.size) if w is None else w[mask]
+    unit2 = np.sqrt((seen * y**2).sum() / seen.sum())  # root mean square of the values
+    expected = [*np.ldexp([3.0, 3.0], power), 3.0 / unit2]
+    np.testing.assert_allclose(result.row_ridge, expected, rtol=1e-12)
+    np.testing.assert_allclose(result.column_ridge, expected, rtol=1e-12)
 
 
 def test_the_values_of_the_data_are_not_kept() -> None:

@@ -9,8 +9,10 @@ from typing import Any
 from linalgkit._core.array import (
     Array,
     asarray,
+    eps,
     index_dtype,
     is_complex,
+    is_complex_dtype,
     matmul_h,
     numpy_namespace,
     real_dtype,
@@ -21,16 +23,18 @@ from linalgkit._core.capabilities import capability
 from linalgkit._core.linalg import fix_signs
 from linalgkit._core.qr import qr_positive
 from linalgkit._core.scaling import ldexp, ldexp_float
+from linalgkit.completion._efficiency import noise_factor
 from linalgkit.completion._factors import Factors, residual_energy
 from linalgkit.completion._fit import Fitted, Request, fit
 from linalgkit.completion._graph import connected_components
 from linalgkit.completion._half_step import both_sides, gauge
+from linalgkit.completion._hidden import HIDDEN, least_seen, singular_factors
 from linalgkit.completion._identify import identified, least_norm, warn, warn_of_pattern
 from linalgkit.completion._observed import Observed, observe
 from linalgkit.completion._request import check_request, scaled_number, thread_count
 from linalgkit.completion._result import CompletionResult
-from linalgkit.completion._robust import robust_noise
-from linalgkit.completion._sweeps import bias_unit, degrees_of_freedom
+from linalgkit.completion._robust import robust_noise, typical_residual
+from linalgkit.completion._sweeps import bias_unit, data_energy, degrees_of_freedom
 
 _HOST = numpy_namespace()
 _MESSAGES = {
@@ -242,6 +246,11 @@ def answer(observed: Observed, request: Request, found: Fitted) -> CompletionRes
         reasons = warn_of_pattern(parts, observed.count, freedom)
     else:
         reasons = warn_of_pattern(parts, 1, 0)
+    if plain and _is_inexact(observed, f) and least_seen(observed, f) < HIDDEN:
+        reasons.append(
+            "a component has most of its energy where nothing is observed, as in a local minimum "
+            "(give a ridge alpha, shrink=True, or a smaller rank)"
+        )
     if found.status == "stalled":
         reasons.append(
             "the residual stalled where it is not flat (entries, weights or condition are too "
@@ -254,6 +263,12 @@ def answer(observed: Observed, request: Request, found: Fitted) -> CompletionRes
         )
     warn(reasons)
     return _public(observed, request, found, f, lost, parts, freedom)
+
+
+def _is_inexact(observed: Observed, f: Factors) -> bool:
+    """Tell whether the residual is above rounding."""
+    rounding = (1e3 * float(eps(observed.xp, observed.dtype))) ** 2
+    return residual_energy(observed, f) > rounding * data_energy(observed)
 
 
 def _public(
@@ -282,6 +297,7 @@ def _public(
         unidentifiable_rows=indices[0], unidentifiable_columns=indices[1],
         n_connected_components=parts, status=found.status, message=_MESSAGES[found.status],
         alpha=ldexp_float(found.alpha, e + we),
+        loss_scale=None if request.loss == "squared" else ldexp_float(found.scale, e),
         _pattern=observed, **_ridges(observed, found, f, U),
     )  # fmt: skip
 
@@ -298,13 +314,10 @@ def svd_form(f: Factors, observed: Observed) -> tuple[Array, Array, Array]:
     if f.rank == 0:
         s = xp.zeros((0,), dtype=real_dtype(xp, dtype), device=observed.device)
         return f.U, s, f.W
-    left, R = qr_positive(xp.astype(f.U, wide, copy=False), xp)
-    right, T = qr_positive(xp.astype(f.W, wide, copy=False), xp)
-    L, s, Rh = xp.linalg.svd(R @ xp.matrix_transpose(T), full_matrices=False)
+    left, s, right = singular_factors(f, observed)
     s = ldexp(s, e, xp)
     root = xp.astype(xp.sqrt(s), wide, copy=False)[None, :]
-    U = left @ (L * root)
-    W = right @ (xp.matrix_transpose(Rh) * root)
+    U, W = left * root, right * root
     V = xp.conj(W) if xp.isdtype(wide, "complex floating") else W
     c = _phases(V, xp)
     U, V = (xp.astype(x * c, dtype, copy=False) for x in (U, V))
@@ -341,7 +354,11 @@ def _noise(
     if left <= 0.0:
         return math.nan
     if request.loss != "squared":
-        return robust_noise(observed, f) * math.sqrt(observed.count / left)
+        raw = robust_noise(observed, f)
+        if raw > 0.0 and not is_complex_dtype(observed.xp, observed.dtype):
+            spread = typical_residual(observed, f)  # the scale is one of bare residuals
+            return raw * noise_factor(found.scale / spread, used / observed.count)
+        return raw * math.sqrt(observed.count / left)
     return math.sqrt(energy / left)
 
 

@@ -19,17 +19,18 @@ from linalgkit._core.array import (
     Namespace,
     asarray,
     device,
+    is_complex,
     numpy_namespace,
-    real_dtype,
     to_numpy,
+    widest_float,
     working_dtype,
 )
-from linalgkit._core.scaling import ldexp
+from linalgkit._core.scaling import ldexp, silent
 from linalgkit._core.state import State
 from linalgkit._core.validation import check_finite_block
 from linalgkit.completion import _compressed
 from linalgkit.completion._observed import Observed, observe, row_indices
-from linalgkit.completion._sources import Source, take
+from linalgkit.completion._sources import Source, selected, take
 from linalgkit.completion._triples import Triples, read_triple
 from linalgkit.completion._weights import read_weights
 
@@ -50,7 +51,7 @@ class Entries:
     values : array (N,)
         In the caller's library.
     weights : array (N,) or None
-        Real; None for ones.
+        Positive, in the widest real precision of the device; None for ones.
     """
 
     shape: tuple[int, int]
@@ -67,7 +68,7 @@ class Entries:
         keys = row_indices(data) * n + to_numpy(data.rows.indices)
         values, weights = ldexp(data.row_values, data.exponent, xp), data.row_weights
         if weights is not None:
-            weights = ldexp(weights, data.weight_exponent, xp)
+            weights = ldexp(_widened(weights, xp), data.weight_exponent, xp)
         return cls(data.shape, keys, values, weights, xp, data.device)
 
     @property
@@ -114,11 +115,33 @@ class Entries:
     def from_state(cls, state: State, *, xp: Namespace, device: Device) -> Entries:
         """Return the entries of a state, in one library."""
         m, n = (int(size) for size in state["shape"])
+        keys, values, weights = (state[name] for name in ("keys", "values", "weights"))
+        _check(keys, values, weights, (m, n))
         values, weights = (
-            None if x is None else asarray(x, xp=xp, device=device)
-            for x in (state["values"], state["weights"])
+            None if x is None else asarray(x, xp=xp, device=device) for x in (values, weights)
         )
-        return cls((m, n), state["keys"], values, weights, xp, device)
+        return cls((m, n), keys, values, weights, xp, device)
+
+
+def _check(keys: Array, values: Array, weights: Array | None, shape: tuple[int, int]) -> None:
+    """Refuse a damaged state; its arrays are on the host."""
+    m, n = shape
+    sound = min(m, n) >= 1 and keys.ndim == 1 and keys.dtype == _HOST.int64
+    sound = sound and bool((keys[1:] > keys[:-1]).all())
+    sound = sound and (keys.shape[0] == 0 or bool(keys[0] >= 0 and keys[-1] < m * n))
+    sound = sound and _fits(values, keys, "fc")
+    if weights is not None:
+        sound = sound and _fits(weights, keys, "f") and bool((weights > 0).all())
+    if not sound:
+        raise ValueError(
+            "the entries of the state are damaged: keys must ascend inside the shape, with a "
+            "finite value and a positive weight for each of them."
+        )
+
+
+def _fits(x: Array, keys: Array, kinds: str) -> bool:
+    """Tell whether there is a finite number of the right kind for each key."""
+    return x.shape == keys.shape and x.dtype.kind in kinds and bool(_HOST.isfinite(x).all())
 
 
 def refuse_twice(place: tuple[int, int]) -> None:
@@ -165,7 +188,7 @@ def read_block(rows: Any, cols: Any, values: Any, shape: Any, weights: Any) -> E
     shape : tuple of int
         (m, n).
     weights : vector or None
-        One for each entry.
+        One for each entry; an entry of weight 0 is left out.
     """
     triples = read_triple(_NAME, (rows, cols, values, shape))
     check_finite_block(triples.values, name="values", unit="entry")
@@ -175,9 +198,13 @@ def read_block(rows: Any, cols: Any, values: Any, shape: Any, weights: Any) -> E
     csr = _compressed.canonical(csr, name=_NAME)
     xp, where = triples.xp, triples.device
     ordered = take(triples.values, csr.data, xp, where)
+    keys = _compressed.repeated_rows(csr.indptr) * n + csr.indices
     if weights is not None:
         weights = _read_weights(weights, triples, csr, ordered)
-    keys = _compressed.repeated_rows(csr.indptr) * n + csr.indices
+        chosen = to_numpy(weights) > 0
+        if not chosen.all():
+            keys = keys[chosen]
+            ordered, weights = (selected(x, chosen, xp, where) for x in (ordered, weights))
     return Entries((m, n), keys, ordered, weights, xp, where)
 
 
@@ -187,10 +214,23 @@ def _read_weights(weights: Any, triples: Triples, csr: Any, values: Array) -> Ar
         "triples", triples.xp, triples.device, triples.shape, False, csr.indptr, csr.indices,
         values, csr.data, int(triples.rows.shape[0]),
     )  # fmt: skip
+    xp = triples.xp
     if csr.data.shape[0] == 0:
-        return values
-    found, exponent = read_weights(weights, source)
-    return ldexp(found, exponent, triples.xp)
+        return xp.real(values) if is_complex(values, xp) else values
+    scaled, exponent = read_weights(weights, source)
+    with silent():
+        found = ldexp(_widened(scaled, xp), exponent, xp)
+    if not bool(xp.all(xp.isfinite(found) & ((found > 0) == (scaled > 0)))):
+        raise ValueError(
+            "weights must be within the range of the widest precision of their device, got some "
+            "that overflow or vanish there. Multiply them by one power of two."
+        )
+    return found
+
+
+def _widened(weights: Array, xp: Namespace) -> Array:
+    """Return weights in a precision in which single ones times a power of two have room."""
+    return xp.astype(weights, widest_float(xp, device(weights)), copy=False)
 
 
 def joined(parts: Sequence[Entries]) -> Entries:
@@ -212,16 +252,16 @@ def joined(parts: Sequence[Entries]) -> Entries:
     values = xp.concat([xp.astype(part.values, dtype, copy=False) for part in parts])
     weights = None
     if any(part.weights is not None for part in parts):
-        kind = real_dtype(xp, dtype)
-        weights = xp.concat([_weights(part, xp, kind) for part in parts])
+        weights = xp.concat([_weights(part, xp) for part in parts])
         weights = take(weights, order, xp, where)
     return Entries(first.shape, keys, take(values, order, xp, where), weights, xp, where)
 
 
-def _weights(part: Entries, xp: Namespace, kind: Any) -> Array:
-    if part.weights is None:
-        return xp.ones((part.count,), dtype=kind, device=device(part.values))
-    return xp.astype(part.weights, kind, copy=False)
+def _weights(part: Entries, xp: Namespace) -> Array:
+    if part.weights is not None:
+        return part.weights
+    where = device(part.values)
+    return xp.ones((part.count,), dtype=widest_float(xp, where), device=where)
 
 
 def pushed(parts: tuple[Entries, ...], block: Entries) -> tuple[Entries, ...]:

@@ -19,10 +19,10 @@ from linalgkit._core.array import device as _device
 from linalgkit._core.estimator import Features, TransformerMixin
 from linalgkit._core.random import as_generator, undone_on_error
 from linalgkit._core.state import State, Stateful
-from linalgkit._core.validation import check_int, check_same_place, message
+from linalgkit._core.validation import check_same_place, message
 from linalgkit.completion._entries import Entries, joined, pushed
 from linalgkit.completion._observed import Observed
-from linalgkit.completion._refit import fitted, refitted, thread_count
+from linalgkit.completion._refit import check_options, fitted, refitted, thread_count
 from linalgkit.completion._result import CompletionResult
 
 _SEEDS = 2**63
@@ -59,7 +59,6 @@ class EntryStore(TransformerMixin, Stateful):
     def _started(self) -> dict[str, Any]:
         """Return the options of a new stream; a generator gives it a seed."""
         options = self.get_params(deep=False)
-        check_int("refit_sweeps", options["refit_sweeps"], 1)
         if not is_seed(self.rng):
             options["rng"] = int(as_generator(self.rng).integers(_SEEDS))
         return options
@@ -75,11 +74,16 @@ class EntryStore(TransformerMixin, Stateful):
             block.check_new(part)
         parts = pushed(parts, block)
         if self._shape is None:
-            with undone_on_error(self.rng):
-                options = self._started()
-            self._stream_options, self._stream_shape = options, block.shape
-            self._set_features(Features(block.shape[1], None))
+            self._begin(block.shape)
         self._new = parts
+
+    def _begin(self, shape: tuple[int, int]) -> None:
+        """Start a stream with the options as they are, once they have been checked."""
+        with undone_on_error(self.rng):
+            options = self._started()
+            check_options(options, shape)
+        self._stream_options, self._stream_shape = options, shape
+        self._set_features(Features(shape[1], None))
 
     def _all_parts(self) -> list[Entries]:
         """Return all entries taken in."""
@@ -93,7 +97,8 @@ class EntryStore(TransformerMixin, Stateful):
             parts = self._all_parts()
             if not parts:
                 raise ValueError(
-                    "an answer needs an observed entry, got none so far. Call partial_fit."
+                    "an answer needs an observed entry, got none so far. Call partial_fit; entries "
+                    "of weight 0 do not count."
                 )
             data = replace(joined(parts).observe(thread_count(options["n_threads"])), order=None)
         before = self.__dict__.get("_answer")
@@ -182,7 +187,29 @@ class EntryStore(TransformerMixin, Stateful):
             like = xp.zeros((0,), dtype=xp.float32, device=device)
             model._answer = CompletionResult.from_state(state["answer"], like=like)
             model._full_count = int(state["full_count"])
+        _check_state(model)
         return model
+
+
+def _check_state(model: EntryStore) -> None:
+    """Refuse a damaged state: parts of different shapes, entries that two parts have."""
+    shape, data, answer = model._shape, model._data, model.__dict__.get("_answer")
+    parts, options = model._all_parts(), model._options()
+    whole = (
+        shape is not None
+        and all(part.shape == shape for part in parts)
+        and model.n_features_in_ == shape[1]
+        and options.keys() == model.get_params(deep=False).keys()
+        and (answer is None) == (data is None)
+        and (answer is None or answer.shape == shape)
+        and (data is None or 1 <= model.__dict__["_full_count"] <= data.count)
+    )
+    if shape is None or not whole:
+        raise ValueError("the entries of the state are damaged: its parts do not fit together.")
+    check_options(options, shape)
+    for i, part in enumerate(parts):
+        for other in parts[:i]:
+            part.check_new(other)
 
 
 def is_seed(rng: Any) -> bool:

@@ -6,10 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Self
 
-from linalgkit._core.array import (
-    Array,
-    to_numpy,
-)
+from linalgkit._core.array import Array, is_sparse, numpy_namespace, to_numpy
 from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import Features, as_array, feature_names
 from linalgkit._core.random import undone_on_error
@@ -23,11 +20,14 @@ from linalgkit._core.validation import (
 from linalgkit.completion._attributes import AnswerAttributes
 from linalgkit.completion._entries import Entries, joined, read_block
 from linalgkit.completion._entry_store import NOT_SAVED, AnswerPlace, EntryStore, is_array
+from linalgkit.completion._held_out import _stored_places
 from linalgkit.completion._new_rows import observed_as, regressed, restored, width
 from linalgkit.completion._observed import Observed
-from linalgkit.completion._refit import fitted, thread_count
+from linalgkit.completion._refit import check_options, fitted, thread_count
 from linalgkit.completion._result import CompletionResult
 from linalgkit.completion._triples import is_triple
+
+_HOST = numpy_namespace()
 
 
 @capability("completion.MatrixCompletion", sparse=True, streaming=True)
@@ -89,7 +89,7 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
     rank_ : int
         Columns k of the factors.
     n_entries_ : int
-        Entries taken in.
+        Entries taken in; those of weight 0 are left out.
     n_features_in_ : int
         Columns n.
 
@@ -99,7 +99,8 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
         For arguments of a wrong kind, a change of library or device between blocks.
     ValueError
         For options out of range, entries outside the shape or given twice, NaN or infinity, a
-        first block without a shape, another shape than before. The state stays as it was.
+        first block without a shape, another shape than before, damaged files. The state stays as
+        it was.
 
     Warns
     -----
@@ -119,8 +120,19 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
     it. After fewer new entries the last answer is improved by `refit_sweeps` sweeps with its rank
     and ridge, and so depends on what was asked before; `fit` starts anew.
 
-    Options changed while a stream is under way wait for the next `fit`. A saved state holds no
-    callback and no number of threads.
+    Options are checked against the shape when a stream starts. Those changed while it is under way
+    wait for the next `fit`. A saved state holds no callback and no number of threads.
+
+    What is left out to judge a model are entries, not rows, so that scikit-learn's ``GridSearchCV``
+    and ``cross_val_score``, which cut rows, do not apply. Let ``rank=None`` or ``alpha=None`` be
+    found with `validation`, compare ``result_.validation_rmse``, or fit some of the triples and
+    call :meth:`score` with the others::
+
+        folds = np.random.default_rng(0).integers(5, size=rows.size)
+        for fold in range(5):
+            i, o = folds != fold, folds == fold
+            model = MatrixCompletion(rank).fit((rows[i], cols[i], values[i], shape))
+            scores.append(model.score((rows[o], cols[o], values[o])))
 
     Storage: that of :func:`complete_matrix` for all entries, and a number of 64 bits, value and
     weight for each entry that came since the last answer.
@@ -214,6 +226,7 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
             options = self._started()
             threads = thread_count(options["n_threads"])
             data = observed_as("X", X, threads, mask=mask, weights=weights)
+            check_options(options, data.shape)
             answer = fitted(data, options)
         self._settle(data, answer, options, full=True)
         self._set_features(Features(data.shape[1], names))
@@ -233,7 +246,8 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
         shape : tuple of int, optional
             (m, n), needed in the first call and the same in later ones.
         weights : array or list (b,), optional
-            Weights of squared errors; 1 for entries without.
+            Weights of squared errors, finite and at least 0; 1 for entries without. An entry of
+            weight 0 is left out, as if it had not come.
 
         Returns
         -------
@@ -288,7 +302,11 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
             raise ValueError(
                 f"the shapes must agree for a merge, got {self._shape} and {other._shape}."
             )
-        self._take(joined(other._all_parts()))
+        parts = other._all_parts()
+        if parts:
+            self._take(joined(parts))
+        elif self._shape is None:
+            self._begin(other._shape)
         return self
 
     # ------------------------------------------------------------------------------- answers
@@ -404,7 +422,8 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
         data = observed_as("X", X, mask=mask, weights=weights)
         if data.shape != result.shape:
             raise ValueError(
-                f"X must have the shape {result.shape} of the completed matrix, got {data.shape}."
+                f"X must have the shape {result.shape} of the completed matrix, got {data.shape}. "
+                "Entries are left out to judge it, not rows: pass those as (rows, cols, values)."
             )
         check_same_place(data.row_values, AnswerPlace(result), "X")
         return _determination(result, Entries.of(data))
@@ -452,9 +471,23 @@ def _check_same_options(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Compare two options."""
+    """Compare two options; sparse ones by the places that they store."""
+    if is_sparse(a) or is_sparse(b):
+        return is_sparse(a) and is_sparse(b) and _same_places(a, b)
+    a, b = (x.to_numpy() if hasattr(x, "to_numpy") else x for x in (a, b))
     if a is b or not (is_array(a) or is_array(b)):
         return a is b or bool(a == b)
     if not (is_array(a) and is_array(b)) or tuple(a.shape) != tuple(b.shape):
         return False
     return bool((to_numpy(a) == to_numpy(b)).all())
+
+
+def _same_places(a: Any, b: Any) -> bool:
+    """Tell whether two sparse matrices store numbers at the same places."""
+    if tuple(a.shape) != tuple(b.shape):
+        return False
+    n = int(a.shape[1])
+    mine, theirs = (
+        _HOST.unique(rows * n + columns) for rows, columns in (_stored_places(a), _stored_places(b))
+    )
+    return bool(_HOST.array_equal(mine, theirs))

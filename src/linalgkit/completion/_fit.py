@@ -11,6 +11,7 @@ from linalgkit.completion._factors import Factors, residual_energy
 from linalgkit.completion._gauss_newton import polish
 from linalgkit.completion._half_step import wide_sum
 from linalgkit.completion._held_out import held_out
+from linalgkit.completion._hidden import HIDDEN, least_seen
 from linalgkit.completion._observed import Observed, select
 from linalgkit.completion._robust import LOSSES, robust_noise, robust_sweeps, typical_size
 from linalgkit.completion._shrunk import SHRUNK_TOL, Shrunk, shrunk
@@ -142,8 +143,23 @@ def fit_fixed(
         return _polished(observed, Fitted(begun.factors, "max_sweeps"), request)
     if not _restarts(observed, request, rank, is_warm):
         fall = QUICK if request.continuation and not is_warm else None
-        return _descend(observed, request, begun, fall)
+        found = _descend(observed, request, begun, fall)
+        if fall is None or not _is_doubtful(observed, request, found):
+            return found
+        again = _search(observed, request, rank, begin(observed, request, rank))
+        again.n_sweeps += found.n_sweeps
+        return again
     return _search(observed, request, rank, begun.factors)
+
+
+def _is_doubtful(observed: Observed, request: Request, found: Fitted) -> bool:
+    """Tell whether a fit may be a local minimum: not exact, and a component of it is hidden."""
+    if not polishes(observed, request, found.factors.rank) or found.status == "stopped":
+        return False
+    exact = float(eps(observed.xp, observed.dtype)) * data_energy(observed)
+    if residual_energy(observed, found.factors) <= exact**2:
+        return False
+    return least_seen(observed, found.factors) < HIDDEN
 
 
 def _restarts(observed: Observed, request: Request, rank: int, is_warm: bool) -> bool:

@@ -26,6 +26,7 @@ from linalgkit.completion._new_rows import empty_codes, observed_as, regressed, 
 from linalgkit.completion._observed import Observed
 from linalgkit.completion._refit import fitted, thread_count
 from linalgkit.completion._result import CompletionResult
+from linalgkit.completion._sources import is_masked, without_nullable
 from linalgkit.completion._triples import checked_dtype
 
 _HOST = numpy_namespace()
@@ -109,7 +110,9 @@ class LowRankImputer(TransformerMixin, Stateful):
     column that was never observed in `fit` stays in the table (scikit-learn's imputers drop it) and
     is filled with the offset of the row and the mean.
 
-    Integers have no missing entries and come back in the default float. Storage: that of
+    Integers come back in the default float, the nullable ones of pandas among them, whose NA is
+    missing. Columns of objects are refused, as everywhere: ``X.astype(float)`` makes numbers of
+    those that hold numbers. Storage: that of
     :func:`complete_matrix`, and two tables.
 
     Examples
@@ -312,16 +315,16 @@ class LowRankImputer(TransformerMixin, Stateful):
 
 
 def _unmasked(X: Any) -> Any:
-    """Return a masked array with NaN where it is masked; other tables as they are."""
+    """Return a masked array or nullable columns with NaN for what is missing, others as given."""
     if is_sparse(X):
         raise TypeError(
             f"X must be a dense table with NaN for what is missing, got the sparse "
             f"{type(X).__name__}. Use MatrixCompletion, for which the stored entries are the "
             "observed ones."
         )
-    if not (isinstance(X, _HOST.ndarray) and hasattr(X, "mask") and hasattr(X, "fill_value")):
-        return X
-    kind = _HOST.result_type(X.dtype, _HOST.float32)
+    if not is_masked(X):
+        return without_nullable(X)
+    kind = checked_dtype("X", X.data, _HOST, "cpu")
     return _HOST.where(_HOST.broadcast_to(X.mask, X.shape), _HOST.nan, X.data.astype(kind))
 
 

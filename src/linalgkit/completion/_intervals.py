@@ -6,7 +6,8 @@ which are least-squares estimates against the other side's factor. Their varianc
     var(i, j) = noise^2 (v_j^H G_i^-1 v_j  +  u_i^H H_j^-1 u_i)
     G_i = sum_t w_t v_t v_t^H + ridge,     H_j = sum_t w_t u_t u_t^H + ridge
 
-Both terms grow by a factor near one because the other side is estimated, too, see :func:`_growth`.
+Both terms grow by a factor near one because the other side is estimated, too, see
+:class:`_Growth`, and by what a robust loss costs, see :mod:`linalgkit.completion._efficiency`.
 Without a ridge nothing depends on how the product is split into ``U`` and ``V``; biases are one
 more unknown of their line, with the factor 1.
 """
@@ -36,6 +37,7 @@ from linalgkit._core.scaling import ldexp, max_abs, scale_exponent, silent
 from linalgkit._core.validation import check_bool, check_float
 from linalgkit._kernels.observed import Lines, gather_sum
 from linalgkit.completion._direct import line_grams
+from linalgkit.completion._efficiency import variance_factor
 from linalgkit.completion._factors import constant_column
 from linalgkit.completion._places import pairs, taken
 
@@ -59,8 +61,10 @@ def interval(
             "Complete real and imaginary part together as the two halves of a real matrix."
         )
     i, j = pairs(rows, cols, result.shape)
-    spread = _standard_errors(result, i.reshape(-1), j.reshape(-1), noisy)
-    reach = _quantile(result, level) * spread
+    sides = _sides(result)
+    growth = _growth(result, *sides)
+    spread = _standard_errors(result, sides, growth, i.reshape(-1), j.reshape(-1), noisy)
+    reach = _quantile(result, growth.freedom, level) * spread
     centre = result.predict(i, j)
     with silent():
         half = asarray(reach.reshape(i.shape), xp=xp, device=where, dtype=centre.dtype)
@@ -68,16 +72,18 @@ def interval(
         return centre - half, centre + half
 
 
-def _quantile(result: CompletionResult, level: float) -> float:
+def _quantile(result: CompletionResult, freedom: float, level: float) -> float:
     """Return how many standard errors an interval reaches, infinitely many without a clue."""
-    freedom = result.degrees_of_freedom
     tail = 0.5 * (1.0 + level)
-    if freedom > 0:
+    if freedom > 0.0:
         return float(special.stdtrit(freedom, tail))
     return float(special.ndtri(tail)) if result.is_penalised else math.inf
 
 
-def _standard_errors(result: CompletionResult, i: Array, j: Array, noisy: bool) -> Array:
+def _standard_errors(
+    result: CompletionResult, sides: tuple[_Side, _Side], growth: _Growth, i: Array, j: Array,
+    noisy: bool,
+) -> Array:  # fmt: skip
     """Return the standard error of each entry on the host, infinite where nothing is known."""
     noise = float(result.noise_estimate)
     unknown = _undetermined(result, i, j)
@@ -86,10 +92,9 @@ def _standard_errors(result: CompletionResult, i: Array, j: Array, noisy: bool) 
     squares = _HOST.where(unknown, _HOST.inf, 0.0)
     known = _HOST.flatnonzero(~unknown)
     if known.size:
-        rows, columns = _sides(result)
-        of_rows, of_columns = _growth(result)
-        squares[known] = of_rows * _form(rows, i[known], j[known])
-        squares[known] += of_columns * _form(columns, j[known], i[known])
+        rows, columns = sides
+        squares[known] = growth.of_rows * _form(rows, i[known], j[known])
+        squares[known] += growth.of_columns * _form(columns, j[known], i[known])
     # A weight of one is 2**-exponent in the pattern, which halves for standard deviations.
     half, odd = divmod(result.pattern().weight_exponent, 2)
     with silent():
@@ -100,21 +105,76 @@ def _standard_errors(result: CompletionResult, i: Array, j: Array, noisy: bool) 
     return _HOST.hypot(found, noise) if noisy else found
 
 
-def _growth(result: CompletionResult) -> tuple[float, float]:
-    """Return what the variances of the rows' and of the columns' unknowns grow by.
+# ------------------------------------------------------------------- the other side's errors
+
+
+@dataclass(frozen=True)
+class _Growth:
+    """What the variances of the rows' and of the columns' unknowns grow by.
 
     Each side is regressed on a factor that is estimated itself. Its error acts as noise in each
     entry, which a leave-one-out argument puts at the mean leverage of the entry in the other
-    side's regressions; that error is larger for the same reason, and both together give ``(N - m
-    k) / (N - d)`` and ``(N - n k) / (N - d)`` for N entries and d parameters. It tends to 1.
+    side's regressions; that error is larger for the same reason, and both together give ``(N - r)
+    / (N - d)`` and ``(N - c) / (N - d)`` for N entries, r and c unknowns of all rows and of all
+    columns, and d parameters. It tends to 1. A ridge leaves a part of each of them.
     """
-    freedom, pattern = result.degrees_of_freedom, result.pattern()
-    if freedom <= 0 or result.is_penalised:
-        return 1.0, 1.0
-    k = result.rank + (result.row_bias is not None)
-    counts = [int((side.lengths > 0).sum()) for side in (pattern.rows, pattern.columns)]
-    of_rows, of_columns = (max(1.0, (pattern.count - k * c) / freedom) for c in counts)
-    return of_rows, of_columns
+
+    of_rows: float
+    of_columns: float
+    freedom: float
+
+
+def _growth(result: CompletionResult, rows: _Side, columns: _Side) -> _Growth:
+    """Return what both sides have of the errors of one another."""
+    freedom, pattern = float(result.degrees_of_freedom), result.pattern()
+    unknowns = result.rank + (result.row_bias is not None)
+    lines = [int((side.lengths > 0).sum()) for side in (pattern.rows, pattern.columns)]
+    lost = [_HOST.zeros(unknowns), _HOST.zeros(unknowns)]
+    if result.is_penalised and unknowns:
+        lost = _lost(rows, columns)
+        freedom += float(sum(x.sum() for x in lost)) - _shared(result.rank, lost, lines)
+    if freedom <= 0.0:
+        return _Growth(1.0, 1.0, freedom)
+    left = [
+        max(1.0, (pattern.count - unknowns * count + float(x.sum())) / freedom)
+        for count, x in zip(lines, lost, strict=True)
+    ]
+    factor = _inefficiency(result, 1.0 - freedom / pattern.count)
+    return _Growth(factor * left[0], factor * left[1], freedom)
+
+
+def _lost(rows: _Side, columns: _Side) -> list[Array]:
+    """Return the parameters of each component that the ridges take from all rows and all columns.
+
+    Every line counts as a sample of its side, so that a component has one mean square for all.
+    """
+    sums = [side.sums(_HOST.arange(side.lines.n_lines)) for side in (rows, columns)]
+    found = []
+    for side, own, other in ((rows, *sums), (columns, *sums[::-1])):
+        share = asarray(
+            other / other.sum(), xp=side.xp, device=device(side.factor), dtype=side.ridge.dtype
+        )
+        energy = to_numpy(side.xp.sum(side.factor**2 * share[:, None], axis=0))
+        p = own[own > 0][:, None]
+        added = to_numpy(side.ridge)[None, :] + p * to_numpy(side.load)[None, :]
+        total = p * energy[None, :] + added
+        found.append(_HOST.sum(added / _HOST.where(total > 0, total, 1.0), axis=0))
+    return found
+
+
+def _shared(k: int, lost: list[Array], lines: list[int]) -> float:
+    """Return how much less than ``k^2`` (and 1 of biases) both sides have in common."""
+    rows, columns = (1.0 - x / count for x, count in zip(lost, lines, strict=True))
+    common = float(rows[:k].sum() * columns[:k].sum()) + float(rows[k:] @ columns[k:])
+    return float(k * k + (rows.shape[0] - k)) - common
+
+
+def _inefficiency(result: CompletionResult, share: float) -> float:
+    """Return the variance of the loss's estimate over that of least squares, for normal noise."""
+    scale, noise = result.loss_scale, float(result.noise_estimate)
+    if scale is None or not noise > 0.0:
+        return 1.0
+    return variance_factor(scale / noise, share)
 
 
 def _undetermined(result: CompletionResult, i: Array, j: Array) -> Array:

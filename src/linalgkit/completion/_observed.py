@@ -99,11 +99,13 @@ def observe(A: Any, *, mask: Any = None, weights: Any = None, n_threads: int = 1
     A : sparse container, array, masked array, dataframe, tuple or iterable
         A scipy.sparse or cupyx.scipy.sparse container of any format, whose stored entries are the
         observed ones, explicit zeros included; a dense array of any library (or a dataframe, or
-        nested lists of numbers) with NaN as missing; a numpy.ma.MaskedArray (its mask: True =
-        missing); a tuple (rows, cols, values, shape) of vectors of any library or lists; or an
-        iterable of such tuples with one common shape, which is read once.
+        nested lists of numbers) with NaN as missing, NA in nullable columns of pandas; a
+        numpy.ma.MaskedArray (its mask: True = missing); a tuple (rows, cols, values, shape) of
+        vectors of any library or lists; or an iterable of such tuples with one common shape, which
+        is read once.
     mask : boolean array (m, n), optional
-        For a dense `A`: True where it is observed. What lies under False is never looked at.
+        For a dense `A`, of NumPy or of its library and on its device: True where it is observed.
+        What lies under False is never looked at.
     weights : array or sparse container, optional
         Weights of squared errors, finite and at least 0, in the form of `A`: a matrix beside a
         dense `A`, a sparse one that stores a number for each stored entry of a sparse `A`, a

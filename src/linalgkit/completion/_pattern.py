@@ -107,9 +107,30 @@ def _turned(data: Array, indices: Array, indptr: Array, shape: tuple[int, int]) 
 
 def _check(indptr: Array, indices: Array, weights: Array | None, shape: tuple[int, int]) -> None:
     """Refuse a damaged state, before compiled code reads by it."""
-    whole = indptr.shape[0] == shape[0] + 1 and indices.shape[0] == int(indptr[-1])
-    inside = not indices.size or (int(indices.min()) >= 0 and int(indices.max()) < shape[1])
-    lengths = bool((_HOST.diff(indptr) >= 0).all())
-    fits = weights is None or weights.shape == indices.shape
-    if not (whole and inside and lengths and fits):
+    whole = indptr.shape[0] == shape[0] + 1 and indices.shape == (int(indptr[-1]),)
+    if not (
+        whole
+        and indices.dtype.kind in "iu"
+        and bool((_HOST.diff(indptr) >= 0).all())
+        and _are_sorted(indptr, indices, shape[1])
+        and (weights is None or _are_weights(weights, indices.shape))
+    ):
         raise ValueError("the pattern of the state is damaged: its parts do not fit together.")
+
+
+def _are_sorted(indptr: Array, indices: Array, size: int) -> bool:
+    """Tell whether the columns of each row lie within the matrix and rise strictly."""
+    if indices.shape[0] == 0:
+        return True
+    if int(indices.min()) < 0 or int(indices.max()) >= size:
+        return False
+    rises = indices[1:] > indices[:-1]
+    starts = indptr[1:-1]
+    rises[starts[(starts > 0) & (starts < indices.shape[0])] - 1] = True
+    return bool(rises.all())
+
+
+def _are_weights(weights: Array, shape: tuple[int, ...]) -> bool:
+    """Tell whether these are positive numbers, one for each entry."""
+    fits = weights.shape == shape and weights.dtype.kind == "f"
+    return fits and bool(((weights > 0) & (weights < _HOST.inf)).all())

@@ -25,6 +25,7 @@ from linalgkit.completion import _graph, _intervals, _top
 from linalgkit.completion._observed import Observed
 from linalgkit.completion._pattern import Pattern
 from linalgkit.completion._places import lines, pairs, taken
+from linalgkit.completion._whole import check_whole
 
 _HOST = numpy_namespace()
 _NUMBERS = 2**22  # of factors that are gathered for predictions together
@@ -82,7 +83,11 @@ class CompletionResult(Stateful):
         Ridge that each component had in the regressions of the rows and of the columns, where it
         was not `alpha`; the last of k + 1 is that of the bias.
     row_load, column_load : host array (k,) or (k + 1,), or None
-        Ridge that each component had for each entry of a line.
+        Ridge that each component had for each entry of a line. With ``shrink=True`` these and the
+        ridges are diagonals, in the basis of the answer, of matrices that were diagonal in
+        another one: regressions with them are approximately those of the fit.
+    loss_scale : float or None
+        Residual at which the loss turned from a square to a modulus; None for the squared loss.
 
     See Also
     --------
@@ -130,6 +135,7 @@ class CompletionResult(Stateful):
     column_ridge: Array | None = field(repr=False, default=None)
     row_load: Array | None = field(repr=False, default=None)
     column_load: Array | None = field(repr=False, default=None)
+    loss_scale: float | None = field(repr=False, default=None)
 
     def __post_init__(self) -> None:
         if isinstance(self._pattern, Observed):  # the values need not be kept
@@ -332,18 +338,20 @@ class CompletionResult(Stateful):
         The variance is that of the quadratic model of the objective around the answer, the row's
         unknowns and the column's taken as independent: ``noise_estimate**2 (v^H G^-1 v + u^H H^-1
         u)`` with the weighted Gram matrices `G` and `H` of the entries of the row and of the
-        column (plus the ridge), and quantiles of Student's law with `degrees_of_freedom`. For
-        independent normal noise of variance ``noise^2 / w``, a matrix of this rank that is
+        column (plus the ridge), larger by what the two sides have of the errors of one another,
+        and quantiles of Student's law with `degrees_of_freedom` (with those that a ridge leaves).
+        For independent normal noise of variance ``noise^2 / w``, a matrix of this rank that is
         incoherent, and many more entries than parameters this is the asymptotic law of the least
-        squares estimate [1]_. With `alpha` the bias is not counted; with component-wise shrinkage
-        it is the interval of the posterior whose variances were estimated, which covers on
-        average over the entries and not for each of them. With a robust loss it is that
-        of least squares at the reported noise: the outliers count as entries, so that a share `c`
-        of them makes it too short by about ``sqrt(1 - c)``. A rank that was chosen by the
-        same data is taken as known.
+        squares estimate [1]_. With `alpha` the bias is not counted. With component-wise shrinkage
+        it is the interval of the posterior whose variances were estimated, which covers
+        approximately, on average over the entries and not for each of them; less where the noise
+        hides components. With a robust loss the variance is larger by the factor that the loss
+        costs under normal noise [2]_; outliers count as entries, so that a share `c` of them makes
+        the interval too short by about ``sqrt(1 - c)``. A rank that was chosen by the same data is
+        taken as known.
 
         Storage: the Gram matrices of the distinct rows and columns asked for, 2^21 numbers of them
-        at a time.
+        at a time; with a ridge, both factors once more.
 
         References
         ----------
@@ -403,7 +411,9 @@ class CompletionResult(Stateful):
             if found[name] is not None:
                 found[name] = asarray(found[name], xp=xp, device=device)
         found["_pattern"] = Pattern.from_state(state["_pattern"], xp=xp, device=device)
-        return cls(**found)
+        result = cls(**found)
+        check_whole(result)
+        return result
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled; the pattern travels as host data."""

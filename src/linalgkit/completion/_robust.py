@@ -140,6 +140,11 @@ def robust_noise(observed: Observed, f: Factors) -> float:
     return _Probe(observed).noise(f)
 
 
+def typical_residual(observed: Observed, f: Factors) -> float:
+    """Return the same of the residuals as they are, whatever their weights."""
+    return _NORMAL * _Probe(observed).median(f)
+
+
 def typical_size(observed: Observed) -> float:
     """Return the size of the values that gross errors do not raise."""
     return _NORMAL * _Probe(observed).median(None)

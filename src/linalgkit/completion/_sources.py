@@ -25,6 +25,7 @@ from linalgkit._core.array import (
     dtype_name,
     index_dtype,
     is_sparse,
+    library_name,
     namespace_of,
     numpy_namespace,
     real_dtype,
@@ -45,6 +46,8 @@ from linalgkit.completion._triples import (
 )
 
 _HOST = numpy_namespace()
+#: What True means in a boolean array, by the name of the argument.
+_TRUE_MEANS = {"mask": "observed", "validation": "held out", "exclude": "left out"}
 #: Data whose largest modulus lies within these powers of two are not scaled, hence not copied.
 _NEAR = {"float32": 20, "float64": 60}
 
@@ -211,7 +214,7 @@ def _from_triples(triples: Triples, name: str = "A") -> Source:
 
 def _from_dense(A: Any, mask: Any) -> Source:
     """Read a dense array: NaN is missing, or a mask says what is observed."""
-    if _is_masked(A):
+    if is_masked(A):
         if mask is not None:
             raise ValueError(
                 "mask must be None for a masked array, which has its own (True = missing). "
@@ -219,12 +222,17 @@ def _from_dense(A: Any, mask: Any) -> Source:
             )
         mask = ~_HOST.broadcast_to(A.mask, A.shape)
         A = A.data
-    A = _table("A", A)
+    A = _table("A", without_nullable(A))
     A, xp = check_array_2d("A", A)
     where = device(A)
     dtype = checked_dtype("A", A, xp, where)
     shape = int(A.shape[0]), int(A.shape[1])
-    seen = _not_nan(A, xp) if mask is None else checked_mask("mask", mask, shape)
+    if mask is None:
+        seen = _not_nan(A, xp)
+    else:
+        mask = _table("mask", mask)
+        seen = checked_mask("mask", mask, shape)
+        check_library("mask", *namespace_of(mask), xp, where)
     indptr, indices = _pattern(seen)
     if xp is _HOST:
         values = A[seen].astype(dtype, copy=False)
@@ -233,7 +241,22 @@ def _from_dense(A: Any, mask: Any) -> Source:
     return Source("dense", xp, where, shape, False, indptr, indices, values)
 
 
-def _is_masked(A: Any) -> bool:
+def check_library(
+    name: str, xp: Namespace, where: Device, data_xp: Namespace, data_where: Device
+) -> None:
+    """Let what stands beside data be of NumPy, or of their library and on their device."""
+    if xp is _HOST:
+        return
+    if library_name(xp) != library_name(data_xp) or where != data_where:
+        wanted = "numpy as A is"
+        if data_xp is not _HOST:
+            wanted = f"numpy or of {library_name(data_xp)} on {data_where} as A is"
+        raise TypeError(
+            f"{name} must be of {wanted}, got {library_name(xp)} on {where}. Convert first."
+        )
+
+
+def is_masked(A: Any) -> bool:
     """Tell whether `A` is a numpy.ma.MaskedArray."""
     return isinstance(A, _HOST.ndarray) and hasattr(A, "mask") and hasattr(A, "fill_value")
 
@@ -247,6 +270,18 @@ def _table(name: str, A: Any) -> Any:
             f"{name} must be a table of numbers with rows of one length, or a tuple (rows, cols, "
             f"values, shape): {error}"
         ) from None
+
+
+def without_nullable(A: Any) -> Any:
+    """Return a pandas table of nullable numbers with plain ones, NaN for NA; others as they are."""
+    kinds = list(A.dtypes) if hasattr(A, "to_numpy") and hasattr(A, "dtypes") else []
+    plain = [getattr(kind, "numpy_dtype", None) for kind in kinds]  # None: NumPy's own
+    if all(kind is None for kind in plain) or any(
+        getattr(k, "kind", "O") not in "biuf" for k in kinds
+    ):
+        return A
+    dtype = _HOST.result_type(*[k if p is None else p for k, p in zip(kinds, plain, strict=True)])
+    return A.astype(dtype if dtype.kind == "f" else _HOST.float64)
 
 
 def _not_nan(A: Array, xp: Namespace) -> Array:
@@ -271,7 +306,7 @@ def checked_mask(name: str, mask: Any, shape: tuple[int, ...]) -> Array:
     if not xp.isdtype(mask.dtype, "bool"):
         raise TypeError(
             f"{name} must be boolean, got dtype {dtype_name(xp, mask.dtype)}. True means "
-            f"{'observed' if name == 'mask' else 'held out'}; {name} != 0 makes one."
+            f"{_TRUE_MEANS[name]}; {name} != 0 makes one."
         )
     if tuple(mask.shape) != shape:
         raise ValueError(f"{name} must have the shape {shape}, got {tuple(mask.shape)}.")

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from linalgkit._core.array import (
     Array,
     Namespace,
+    array_namespace,
     asarray,
+    dtype_name,
     index_dtype,
     is_complex,
     is_sparse,
@@ -129,8 +131,23 @@ def _excluded(result: CompletionResult, exclude: Any) -> Excluded:
             raise ValueError(f"exclude must be a pair (rows, cols), got {len(exclude)} items.")
         i, j = pairs(*exclude, (m, n))
         return _of_pairs(i.reshape(-1), j.reshape(-1), (m, n))
-    mask = checked_mask("exclude", as_array(exclude, "exclude"), (m, n))
+    mask = _mask(exclude, (m, n))
     return lambda rows: _HOST.nonzero(mask[rows, :])
+
+
+def _mask(exclude: Any, shape: tuple[int, int]) -> Array:
+    """Return a boolean array on the host; what looks like a pair is told to be a tuple."""
+    exclude = as_array(exclude, "exclude")
+    try:
+        xp = array_namespace(exclude)
+    except TypeError as error:
+        raise TypeError(f"exclude: {error}") from None
+    if not xp.isdtype(exclude.dtype, "bool"):
+        raise TypeError(
+            "exclude must be boolean (True: left out), a sparse matrix, 'observed', or a pair of "
+            f"indices as the tuple (rows, cols), got dtype {dtype_name(xp, exclude.dtype)}."
+        )
+    return checked_mask("exclude", exclude, shape)
 
 
 def _nothing(rows: Array) -> tuple[Array, Array]:

@@ -17,7 +17,6 @@ from linalgkit._core.array import (
     dtype_name,
     is_complex,
     is_sparse,
-    library_name,
     numpy_namespace,
     real_dtype,
     to_numpy,
@@ -26,7 +25,14 @@ from linalgkit._core.array import device as device_of
 from linalgkit._core.estimator import as_array
 from linalgkit._core.scaling import ldexp, max_abs
 from linalgkit.completion import _compressed
-from linalgkit.completion._sources import Source, exponent_of, from_sparse, gathered, take
+from linalgkit.completion._sources import (
+    Source,
+    check_library,
+    exponent_of,
+    from_sparse,
+    gathered,
+    take,
+)
 from linalgkit.completion._triples import checked_dtype
 
 _HOST = numpy_namespace()
@@ -136,13 +142,7 @@ def _of_dense(weights: Any, source: Source) -> Array:
 
 def _check_library(xp: Any, where: Any, source: Source) -> None:
     """Let weights be of NumPy, or of the library and on the device of the data."""
-    if xp is _HOST:
-        return
-    if library_name(xp) != library_name(source.xp) or where != source.device:
-        raise TypeError(
-            f"weights must be of numpy or of {library_name(source.xp)} on {source.device} as A "
-            f"is, got {library_name(xp)} on {where}. Convert them first."
-        )
+    check_library("weights", xp, where, source.xp, source.device)
 
 
 def _check_values(weights: Array, xp: Any, source: Source) -> None:
