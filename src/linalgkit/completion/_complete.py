@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from linalgkit._core.array import (
@@ -25,18 +26,20 @@ from linalgkit._core.qr import qr_positive
 from linalgkit._core.scaling import ldexp, ldexp_float
 from linalgkit.completion._efficiency import noise_factor
 from linalgkit.completion._factors import Factors, residual_energy
-from linalgkit.completion._fit import Fitted, Request, fit
+from linalgkit.completion._fit import Fitted, Request, fit, offsets, root_mean_square
 from linalgkit.completion._graph import connected_components
-from linalgkit.completion._half_step import both_sides, gauge
+from linalgkit.completion._half_step import both_sides, gauge, wide_sum
 from linalgkit.completion._hidden import HIDDEN, least_seen, singular_factors
 from linalgkit.completion._identify import identified, least_norm, warn, warn_of_pattern
 from linalgkit.completion._observed import Observed, observe
 from linalgkit.completion._request import check_request, scaled_number, thread_count
 from linalgkit.completion._result import CompletionResult
 from linalgkit.completion._robust import robust_noise, typical_residual
-from linalgkit.completion._sweeps import bias_unit, data_energy, degrees_of_freedom
+from linalgkit.completion._sweeps import bias_unit, data_energy, degrees_of_freedom, total_weight
 
 _HOST = numpy_namespace()
+_TOWERING = 4.0  # root mean square of all values over that of the observed ones
+_USELESS = 0.95  # held-out error over that of the mean
 _MESSAGES = {
     "converged": "The objective settled.",
     "fallen": "The ridge fell to its last value.",
@@ -251,6 +254,16 @@ def answer(observed: Observed, request: Request, found: Fitted) -> CompletionRes
             "a component has most of its energy where nothing is observed, as in a local minimum "
             "(give a ridge alpha, shrink=True, or a smaller rank)"
         )
+    if plain and _towers(observed, f):
+        reasons.append(
+            "the values where nothing is observed are far larger than those observed: too few "
+            "entries for an unpenalised fit (give shrink=True, or a ridge alpha)"
+        )
+    if plain and _predicts_nothing(observed, request, found):
+        reasons.append(
+            "held-out entries are predicted no better than by the mean (give shrink=True, or a "
+            "ridge alpha)"
+        )
     if found.status == "stalled":
         reasons.append(
             "the residual stalled where it is not flat (entries, weights or condition are too "
@@ -258,11 +271,32 @@ def answer(observed: Observed, request: Request, found: Fitted) -> CompletionRes
         )
     if found.status == "max_sweeps":
         reasons.append(
-            f"{found.n_sweeps} sweeps did not settle (max_sweeps = {request.max_sweeps}; a rank "
-            "that does not fit and gross errors keep them from it, too)"
+            f"{found.n_sweeps} sweeps did not settle (max_sweeps = {request.max_sweeps}; noisy "
+            "data want shrink=True or a ridge alpha, gross errors loss='huber')"
         )
     warn(reasons)
     return _public(observed, request, found, f, lost, parts, freedom)
+
+
+def _towers(observed: Observed, f: Factors) -> bool:
+    """Tell whether the model's values are on average far larger than those observed."""
+    _, s, _ = singular_factors(f, observed) if f.rank else (None, _HOST.zeros(1), None)
+    m, n = observed.shape
+    square = float(_HOST.sum(_HOST.astype(to_numpy(s), _HOST.float64) ** 2)) / (m * n)
+    for bias in (f.row_bias, f.column_bias):
+        if bias is not None:
+            xp = observed.xp
+            square += wide_sum(xp.abs(bias) ** 2, xp) / max(1, int(bias.shape[0]))
+    return square > _TOWERING**2 * data_energy(observed) / total_weight(observed)
+
+
+def _predicts_nothing(observed: Observed, request: Request, found: Fitted) -> bool:
+    """Tell whether the error on held-out entries is that of the mean, or near it."""
+    rmse = found.validation_rmse
+    if rmse is None:
+        return False
+    mean = offsets(observed, replace(request, biased=False, centred=True))
+    return rmse > 0.0 and rmse >= _USELESS * root_mean_square(observed, mean)
 
 
 def _is_inexact(observed: Observed, f: Factors) -> bool:
@@ -295,11 +329,19 @@ def _public(
         noise_estimate=ldexp_float(noise, e) * 2.0 ** (we / 2),
         validation_rmse=None if rmse is None else ldexp_float(rmse, e),
         unidentifiable_rows=indices[0], unidentifiable_columns=indices[1],
-        n_connected_components=parts, status=found.status, message=_MESSAGES[found.status],
+        n_connected_components=parts, status=found.status, message=_message(request, found),
         alpha=ldexp_float(found.alpha, e + we),
         loss_scale=None if request.loss == "squared" else ldexp_float(found.scale, e),
         _pattern=observed, **_ridges(observed, found, f, U),
     )  # fmt: skip
+
+
+def _message(request: Request, found: Fitted) -> str:
+    """Return the status in words."""
+    text = _MESSAGES[found.status]
+    if request.rank is None and found.factors.rank == request.max_rank > 1:
+        return f"{text} The rank is max_rank = {request.max_rank}: a larger one may fit better."
+    return text
 
 
 def _history(found: Fitted) -> list[float]:

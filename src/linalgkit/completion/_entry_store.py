@@ -103,7 +103,9 @@ class EntryStore(TransformerMixin, Stateful):
             data = replace(joined(parts).observe(thread_count(options["n_threads"])), order=None)
         before = self.__dict__.get("_answer")
         most = (1.0 + _GROWTH) * self.__dict__.get("_full_count", 0)
-        if before is None or before.rank == 0 or data.count > most:
+        # variances of shrunken components take as many sweeps to settle as to be found
+        anew = options["shrink"] or data.count > most
+        if before is None or before.rank == 0 or anew:
             self._settle(data, fitted(data, options), options, full=True)
         else:
             self._settle(data, refitted(data, options, before), options, full=False)

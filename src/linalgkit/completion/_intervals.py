@@ -87,6 +87,8 @@ def _standard_errors(
     """Return the standard error of each entry on the host, infinite where nothing is known."""
     noise = float(result.noise_estimate)
     unknown = _undetermined(result, i, j)
+    if result.is_penalised:  # the penalty says something of every line
+        unknown = _HOST.zeros_like(unknown)
     if not math.isfinite(noise):
         return _HOST.full(i.shape, _HOST.inf)
     squares = _HOST.where(unknown, _HOST.inf, 0.0)

@@ -75,8 +75,7 @@ def refitted(
         continuation=False, polish=False, validation=None, max_rank=None,
         max_sweeps=options["refit_sweeps"],
     )  # fmt: skip
-    if not options["shrink"]:
-        passed["alpha"] = before.alpha
+    passed["alpha"] = before.alpha
     if options["solver"] == "rgn":
         passed["solver"] = "auto"
     request = check_request(data, before.rank, warm_start=before, **passed)

@@ -116,9 +116,11 @@ def _refuse_contradictions(request: Request, alpha: Any) -> None:
             message("alpha", "be 0 with shrink=True, which finds a ridge for each component", alpha)
         )
     if robust and alpha is None:
-        raise ValueError(
-            message("alpha", f"be a number with loss={request.loss!r}", None, way_out="Try 0.")
+        rule, way_out = (
+            f"be a number with loss={request.loss!r}",
+            "Compare validation_rmse of some.",
         )
+        raise ValueError(message("alpha", rule, None, way_out=way_out))
     if robust and request.shrink:
         raise ValueError(
             message("shrink", f"be False with loss={request.loss!r}", True, way_out="Use alpha.")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from linalgkit._core.array import eps, numpy_namespace, to_numpy
+from linalgkit._core.array import eps, is_complex_dtype, numpy_namespace, to_numpy
 from linalgkit._kernels.observed import entries
 from linalgkit.completion._factors import Factors, augmented
 from linalgkit.completion._observed import Observed, select
@@ -22,7 +22,8 @@ _HOST = numpy_namespace()
 
 LOSSES = ("squared", "huber", "l1")
 _PROBE = 200_000  # entries of which the median residual is taken
-_NORMAL = 1.482602218505602  # standard deviation over median modulus of a normal law
+# standard deviation over median modulus of a normal law, real and circular
+_NORMAL, _CIRCULAR = 1.482602218505602, 1.2011224087864498
 _HUBER = 1.345  # 95 % efficient under normal noise
 _SMALLEST = 1e-3  # scale of the l1 loss against the median residual, at the end
 _STEPS = 5
@@ -38,6 +39,8 @@ class _Probe:
         chosen = _HOST.zeros(observed.count, dtype=_HOST.bool)
         chosen[:: max(1, observed.count // _PROBE)] = True
         self.observed = select(observed, chosen)
+        circular = is_complex_dtype(observed.xp, observed.dtype)
+        self.unit = _CIRCULAR if circular else _NORMAL
 
     def median(self, f: Factors | None) -> float:
         """Return the median modulus of the residuals (of the values, for None)."""
@@ -54,7 +57,7 @@ class _Probe:
         P, Q = augmented(f, xp)
         r = xp.abs(o.row_values - entries(xp, o.rows, P, Q))
         r = r if o.row_weights is None else r * xp.sqrt(o.row_weights)
-        return _NORMAL * float(_HOST.median(to_numpy(r)))
+        return self.unit * float(_HOST.median(to_numpy(r)))
 
 
 def robust_sweeps(
@@ -81,7 +84,7 @@ def robust_sweeps(
             if start.is_plain
             else start.with_factors(start.U[:, :1] * 0.0, start.W[:, :1] * 0.0)
         )
-        * _NORMAL
+        * probe.unit
         or 1.0
     )
     rounding = 16.0 * float(eps(observed.xp, observed.dtype)) * size
@@ -89,7 +92,7 @@ def robust_sweeps(
     first = sweeper.first_ridge(start)
     done, fallen, scale, sharp = Swept(start), first, factor * size, 1.0
     if settings.fall is None:  # a start that is a fit, or no continuation wanted
-        fallen, scale = 0.0, factor * _NORMAL * probe.median(start)
+        fallen, scale = 0.0, factor * probe.unit * probe.median(start)
     tol = default_tol(observed, settings.alpha) if settings.tol is None else settings.tol
     target, typical = settings.alpha * (2.0 if loss == 2 else 1.0), size
     for _ in range(settings.max_sweeps):
@@ -97,7 +100,7 @@ def robust_sweeps(
         # huber's weights are l1's times the scale
         ridge = max(fallen * plan.scale / size, target) if loss == 1 else max(fallen / size, target)
         done.factors = sweeper.sweep(done.factors, ridge)
-        before, typical = typical, _NORMAL * probe.median(done.factors)
+        before, typical = typical, probe.unit * probe.median(done.factors)
         value = sweeper.objective(done.factors, settings.alpha)
         done.history.append(value)
         if settings.watch is not None and settings.watch(value if loss == 2 else math.sqrt(value)):
@@ -142,9 +145,11 @@ def robust_noise(observed: Observed, f: Factors) -> float:
 
 def typical_residual(observed: Observed, f: Factors) -> float:
     """Return the same of the residuals as they are, whatever their weights."""
-    return _NORMAL * _Probe(observed).median(f)
+    probe = _Probe(observed)
+    return probe.unit * probe.median(f)
 
 
 def typical_size(observed: Observed) -> float:
     """Return the size of the values that gross errors do not raise."""
-    return _NORMAL * _Probe(observed).median(None)
+    probe = _Probe(observed)
+    return probe.unit * probe.median(None)
