@@ -39,8 +39,9 @@ class LowRankImputer(TransformerMixin, Stateful):
     """Fill in the missing entries (NaN) of tables from a model of low rank.
 
     Each entry is taken for ``mean + row_bias + column_bias + u . v`` plus noise. The defaults find
-    the rank, a ridge for each component and the noise by themselves. Squared errors of all columns are added
-    up: bring columns of different units to one scale first (``StandardScaler`` keeps NaN).
+    the rank, a ridge for each component and the noise by themselves. Squared errors of all columns
+    are added up: bring columns of different units to one scale first (``StandardScaler`` keeps
+    NaN).
 
     Parameters
     ----------
