@@ -10,7 +10,6 @@ from typing import Any
 from linalgkit._core.array import (
     Array,
     asarray,
-    eps,
     index_dtype,
     is_complex,
     is_complex_dtype,
@@ -26,7 +25,7 @@ from linalgkit._core.qr import qr_positive
 from linalgkit._core.scaling import ldexp, ldexp_float
 from linalgkit.completion._efficiency import noise_factor
 from linalgkit.completion._factors import Factors, residual_energy
-from linalgkit.completion._fit import Fitted, Request, fit, offsets, root_mean_square
+from linalgkit.completion._fit import Fitted, Request, fit, is_inexact, offsets, root_mean_square
 from linalgkit.completion._graph import connected_components
 from linalgkit.completion._half_step import both_sides, gauge, wide_sum
 from linalgkit.completion._hidden import HIDDEN, least_seen, singular_factors
@@ -249,7 +248,7 @@ def answer(observed: Observed, request: Request, found: Fitted) -> CompletionRes
         reasons = warn_of_pattern(parts, observed.count, freedom)
     else:
         reasons = warn_of_pattern(parts, 1, 0)
-    if plain and _is_inexact(observed, f) and least_seen(observed, f) < HIDDEN:
+    if plain and is_inexact(observed, f) and least_seen(observed, f) < HIDDEN:
         reasons.append(
             "a component has most of its energy where nothing is observed, as in a local minimum "
             "(give a ridge alpha, shrink=True, or a smaller rank)"
@@ -297,12 +296,6 @@ def _predicts_nothing(observed: Observed, request: Request, found: Fitted) -> bo
         return False
     mean = offsets(observed, replace(request, biased=False, centred=True))
     return rmse > 0.0 and rmse >= _USELESS * root_mean_square(observed, mean)
-
-
-def _is_inexact(observed: Observed, f: Factors) -> bool:
-    """Tell whether the residual is above rounding."""
-    rounding = (1e3 * float(eps(observed.xp, observed.dtype))) ** 2
-    return residual_energy(observed, f) > rounding * data_energy(observed)
 
 
 def _public(

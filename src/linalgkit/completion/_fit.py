@@ -32,7 +32,8 @@ from linalgkit.completion._sweeps import (
 )
 
 _HOST = numpy_namespace()
-_SETTLED = 1e-6  # relative decrease of the residual norm by a step of the polish that is none
+# relative decrease of the residual norm by a step of the polish that is none
+_SETTLED, _FEW_SETTLED = 1e-6, 1e-8
 _MOST_INNER, _SEARCH_INNER = 2500, 1000  # inner steps of a polish; of one from many starts
 _SEARCHED = 2_000_000  # work of a sweep from which on one start has to do
 _NEAR = 1e-3  # of the objective by a sweep, after which the polish takes over
@@ -147,8 +148,9 @@ def fit_fixed(
         if fall is None or not _is_doubtful(observed, request, found):
             return found
         again = _search(observed, request, rank, begin(observed, request, rank))
-        again.n_sweeps += found.n_sweeps
-        return again
+        ends = (residual_energy(observed, x.factors) for x in (again, found))
+        best = again if next(ends) <= next(ends) else found
+        return replace(best, n_sweeps=again.n_sweeps + found.n_sweeps)
     return _search(observed, request, rank, begun.factors)
 
 
@@ -156,10 +158,13 @@ def _is_doubtful(observed: Observed, request: Request, found: Fitted) -> bool:
     """Tell whether a fit may be a local minimum: not exact, and a component of it is hidden."""
     if not polishes(observed, request, found.factors.rank) or found.status == "stopped":
         return False
-    exact = float(eps(observed.xp, observed.dtype)) * data_energy(observed)
-    if residual_energy(observed, found.factors) <= exact**2:
-        return False
-    return least_seen(observed, found.factors) < HIDDEN
+    return is_inexact(observed, found.factors) and least_seen(observed, found.factors) < HIDDEN
+
+
+def is_inexact(observed: Observed, f: Factors) -> bool:
+    """Tell whether the residual is above rounding."""
+    rounding = (1e3 * float(eps(observed.xp, observed.dtype))) ** 2
+    return residual_energy(observed, f) > rounding * data_energy(observed)
 
 
 def _restarts(observed: Observed, request: Request, rank: int, is_warm: bool) -> bool:
@@ -235,7 +240,7 @@ def _polished(
     room = max(_LEAST_POLISH, request.max_sweeps // 4) if most is None else most
     room = min(room, request.max_sweeps - found.n_sweeps)
     few = oversampling(observed, found.factors.rank) < FEW_ENTRIES
-    tol = _SETTLED if request.tol is None and not few else min(_SETTLED, request.tol or 1e-8)
+    tol = request.tol if request.tol is not None else _FEW_SETTLED if few else _SETTLED
     done = polish(
         observed, found.factors, max_outer=room, tol=tol, max_inner=_MOST_INNER if most is None
         else _SEARCH_INNER, callback=lambda _, r: request.watch(r),
