@@ -44,10 +44,15 @@ def least_seen(observed: Observed, f: Factors) -> float:
     column_mass = masses(observed.columns, observed.column_weights)
     foretold = _crowded(L, row_mass, xp) * _crowded(R, column_mass, xp) / row_mass.sum()
     shares = [
-        _seen(observed, L[:, q : q + 1], R[:, q : q + 1]) / foretold[q] for q in range(f.rank)
-        if foretold[q] > 0.0
+        _seen(observed, _column(L, q, xp), _column(R, q, xp)) / foretold[q]
+        for q in range(f.rank) if foretold[q] > 0.0
     ]  # fmt: skip
     return min(shares, default=1.0)
+
+
+def _column(X: Array, q: int, xp: Namespace) -> Array:
+    """Return a column in memory of its own, (rows, 1), as the kernels read it."""
+    return xp.reshape(xp.asarray(X[:, q], copy=True), (-1, 1))
 
 
 def _crowded(X: Array, mass: Array, xp: Namespace) -> Array:
