@@ -357,10 +357,10 @@ class CompletionResult(Stateful):
         ----------
         .. [1] Y. Chen, J. Fan, C. Ma, Y. Yan, "Inference and uncertainty quantification for noisy
            matrix completion", PNAS 116 (2019), arXiv:1906.04159.
-        """
-        return _intervals.interval(self, rows, cols, level, noisy)
         .. [2] D. Donoho, A. Montanari, "High dimensional robust M-estimation: asymptotic variance
            via approximate message passing", Probab. Theory Relat. Fields 166 (2016).
+        """
+        return _intervals.interval(self, rows, cols, level, noisy)
 
     # ------------------------------------------------------------------------------- helpers
 
