@@ -230,7 +230,7 @@ class Posteriors:
     """Mean and variances against sixty digits: wide and tall, real and complex."""
 
     param_names = ("modes", "snr_db")
-    params = ((2, 3, 4), (0, 40, 80)) if find_spec("mpmath") else ((), ())
+    params = ((2, 3, 4), (0, 40, 80))
 
     def errors(self, modes: int, snr_db: float) -> list[tuple[float, float]]:
         """Return the errors of the four cases."""
@@ -248,6 +248,10 @@ class Posteriors:
 
     def track_variance(self, modes: int, snr_db: float) -> float:
         return max(variance for _, variance in self.errors(modes, snr_db))
+
+
+if not find_spec("mpmath"):
+    del Posteriors
 
 
 # --------------------------------------------------------------------------------- many draws
