@@ -10,7 +10,7 @@ import pytest
 
 from linalgkit.completion import _variational
 from linalgkit.completion._factors import Factors
-from linalgkit.completion._observed import Observed, observe, select
+from linalgkit.completion._observed import Observed, observe
 from linalgkit.completion._shrunk import Shrunk, random_start, shrunk
 from linalgkit.completion._variances import common_basis, popularity
 from tests.conftest import Backend
@@ -312,22 +312,6 @@ def test_zero_data_end_at_once() -> None:
         found = run(data, 2, mean=level, biased=level > 0)
         assert (found.status, found.rank, found.noise, found.n_sweeps) == ("zero", 0, 0.0, 0)
         assert (dense(found) == level).all()
-
-
-def test_held_out_entries_end_the_run_and_choose_the_sweep() -> None:
-    A = truth(100, 80, 12, 42) + noise_of((100, 80), 43)
-    hide = hidden(A.shape, 0.4, 44)
-    data = observed(A, hide)
-    chosen = np.random.default_rng(45).random(data.count) < 0.1
-    fit, test = select(data, ~chosen), select(data, chosen)
-    found = run(fit, 12, held=test)
-    assert found.status == "early"
-    assert len(found.held_history) == found.n_sweeps
-    best = int(np.argmin(found.held_history))
-    assert best == found.n_sweeps - 4
-    i = np.repeat(np.arange(100), test.rows.lengths)
-    error = dense(found)[i, test.rows.indices] - test.row_values
-    assert math.sqrt(np.mean(error**2)) == pytest.approx(found.held_history[best], rel=1e-12)
 
 
 def test_sweeps_are_bounded_and_told() -> None:

@@ -24,7 +24,7 @@ from linalgkit._core.linalg import fix_signs
 from linalgkit._core.qr import qr_positive
 from linalgkit._core.scaling import ldexp, ldexp_float
 from linalgkit.completion._efficiency import noise_factor
-from linalgkit.completion._factors import Factors, residual_energy
+from linalgkit.completion._factors import Factors, parameters, residual_energy
 from linalgkit.completion._fit import Fitted, Request, fit, is_inexact, offsets, root_mean_square
 from linalgkit.completion._graph import connected_components
 from linalgkit.completion._half_step import both_sides, gauge, wide_sum
@@ -34,7 +34,7 @@ from linalgkit.completion._observed import Observed, observe
 from linalgkit.completion._request import check_request, scaled_number, thread_count
 from linalgkit.completion._result import CompletionResult
 from linalgkit.completion._robust import robust_noise, typical_residual
-from linalgkit.completion._sweeps import bias_unit, data_energy, degrees_of_freedom, total_weight
+from linalgkit.completion._sweeps import bias_unit, data_energy, total_weight
 
 _HOST = numpy_namespace()
 _TOWERING = 4.0  # root mean square of all values over that of the observed ones
@@ -44,7 +44,6 @@ _MESSAGES = {
     "fallen": "The ridge fell to its last value.",
     "stalled": "No step lowers the residual further, although it is not flat to first order.",
     "refitted": "A few sweeps were made from the answer to fewer entries.",
-    "early": "The error on held-out entries no longer fell.",
     "max_sweeps": "max_sweeps was reached before the objective settled.",
     "stopped": "The callback asked to stop.",
     "zero": "All observed values are zero.",
@@ -243,7 +242,7 @@ def answer(observed: Observed, request: Request, found: Fitted) -> CompletionRes
     if plain and f.rank > 0:
         f = least_norm(observed, f, *both_sides(observed), lost)
     parts, _, _ = connected_components(observed)
-    freedom = degrees_of_freedom(observed, f.rank, biased=request.biased)
+    freedom = parameters(observed.rows, observed.columns, f.rank, biased=request.biased)
     if not request.shrink and found.alpha == 0.0:
         reasons = warn_of_pattern(parts, observed.count, freedom)
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from linalgkit._core.array import Array, Namespace, device
-from linalgkit._kernels.observed import residual_rows
+from linalgkit._kernels.observed import Lines, residual_rows
 from linalgkit.completion._observed import Observed
 
 
@@ -58,6 +58,19 @@ def augmented(f: Factors, xp: Namespace) -> tuple[Array, Array]:
     ones_left, ones_right = constant_column(f.U, 1.0, xp), constant_column(f.W, 1.0, xp)
     P = xp.concat([f.U, row, ones_left], axis=1)
     return P, xp.concat([f.W, ones_right, f.column_bias[:, None]], axis=1)
+
+
+def parameters(rows: Lines, columns: Lines, k: int, *, biased: bool = False) -> int:
+    """Return the parameters of the lines that have entries: those of rank `k`, and of biases.
+
+    A factor that is constant is no more than a bias, hence the 2.
+    """
+    m, n = (int((x.lengths > 0).sum()) for x in (rows, columns))
+    if not biased:
+        k = min(k, m, n)
+        return k * (m + n - k)
+    k = min(k, m - 1, n - 1)
+    return k * (m + n - 2 - k) + m + n - 1
 
 
 def residual_energy(observed: Observed, f: Factors, loss: int = 0, scale: float = 1.0) -> float:

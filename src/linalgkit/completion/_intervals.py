@@ -134,7 +134,7 @@ def _growth(result: CompletionResult, rows: _Side, columns: _Side) -> _Growth:
     lost = [_HOST.zeros(unknowns), _HOST.zeros(unknowns)]
     if result.is_penalised and unknowns:
         lost = _lost(rows, columns)
-        freedom += float(sum(x.sum() for x in lost)) - _shared(result.rank, lost, lines)
+        freedom += float(sum(x.sum() for x in lost)) - _shared(lost, lines)
     if freedom <= 0.0:
         return _Growth(1.0, 1.0, freedom)
     left = [
@@ -164,11 +164,10 @@ def _lost(rows: _Side, columns: _Side) -> list[Array]:
     return found
 
 
-def _shared(k: int, lost: list[Array], lines: list[int]) -> float:
-    """Return how much less than ``k^2`` (and 1 of biases) both sides have in common."""
+def _shared(lost: list[Array], lines: list[int]) -> float:
+    """Return how much less both sides have in common than the square of a line's unknowns."""
     rows, columns = (1.0 - x / count for x, count in zip(lost, lines, strict=True))
-    common = float(rows[:k].sum() * columns[:k].sum()) + float(rows[k:] @ columns[k:])
-    return float(k * k + (rows.shape[0] - k)) - common
+    return float(rows.shape[0] ** 2 - rows.sum() * columns.sum())
 
 
 def _inefficiency(result: CompletionResult, share: float) -> float:

@@ -22,6 +22,7 @@ from linalgkit._core.array import (
 from linalgkit._core.capabilities import capability
 from linalgkit._core.state import State, Stateful
 from linalgkit.completion import _graph, _intervals, _top
+from linalgkit.completion._factors import parameters
 from linalgkit.completion._observed import Observed
 from linalgkit.completion._pattern import Pattern
 from linalgkit.completion._places import lines, pairs, taken
@@ -158,14 +159,12 @@ class CompletionResult(Stateful):
     def degrees_of_freedom(self) -> int:
         """Training entries less the parameters of the lines that have entries.
 
-        Those are ``k (m + n - k)``, and ``m + n - 1`` for biases or 1 for a mean. Not positive
-        where there are no more entries than parameters.
+        Those are ``k (m + n - k)``, and 1 for a mean; with biases ``k (m + n - 2 - k) + m + n -
+        1``. Not positive where there are no more entries than parameters.
         """
-        pattern, k = self.pattern(), self.rank
-        m, n = (int((side.lengths > 0).sum()) for side in (pattern.rows, pattern.columns))
-        k = min(k, m, n)
-        offsets = m + n - 1 if self.row_bias is not None else int(self.mean != 0)
-        return pattern.count - k * (m + n - k) - offsets
+        pattern, biased = self.pattern(), self.row_bias is not None
+        used = parameters(pattern.rows, pattern.columns, self.rank, biased=biased)
+        return pattern.count - used - int(not biased and self.mean != 0)
 
     def predict(self, rows: Any, cols: Any) -> Array:
         """Return completed values of some entries.

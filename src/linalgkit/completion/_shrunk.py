@@ -20,7 +20,7 @@ from linalgkit._core.array import (
     numpy_namespace,
 )
 from linalgkit._core.random import standard_normal
-from linalgkit.completion._factors import Factors, residual_energy
+from linalgkit.completion._factors import Factors
 from linalgkit.completion._observed import Observed
 from linalgkit.completion._variational import (
     SETTLED,
@@ -34,7 +34,6 @@ from linalgkit.completion._variational import (
 
 _HOST = numpy_namespace()
 SHRUNK_TOL = 3e-3  # relative change of noise and fitted values at which sweeps stop
-_PATIENCE = 3  # sweeps without a better error on held-out entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +54,10 @@ class Shrunk:
         The same for row and column biases; zeros without biases.
     history : list of float
         `noise` after each sweep.
-    held_history : list of float
-        Root mean square (weighted) error on the held-out entries after each sweep.
     n_sweeps : int
-        Sweeps made; with held-out entries the factors are those of the best one.
+        Sweeps made.
     status : str
-        "converged", "early" (the held-out error no longer fell), "max_sweeps", "stopped" (by the
+        "converged", "max_sweeps", "stopped" (by the
         callback) or "zero".
     n_dormant : int
         Components no stronger than the largest one of pure noise: they help predictions a little,
@@ -82,7 +79,6 @@ class Shrunk:
     bias_variances: tuple[float, float] = (0.0, 0.0)
     bias_spread: tuple[float, float] = (0.0, 0.0)
     history: list[float] = field(default_factory=list)
-    held_history: list[float] = field(default_factory=list)
     n_sweeps: int = 0
     status: str = "max_sweeps"
     n_dormant: int = 0
@@ -99,7 +95,6 @@ def shrunk(
     *,
     max_sweeps: int = 100,
     tol: float = SHRUNK_TOL,
-    held: Observed | None = None,
     biased: bool = False,
     callback: Callable[[int, Factors, float], Any] | None = None,
 ) -> Shrunk:
@@ -117,9 +112,6 @@ def shrunk(
         Most sweeps over rows and columns.
     tol : float
         Stop once noise variance and singular values change by no more than `tol` in a sweep.
-    held : Observed, optional
-        Entries that were held out, with the exponents of `observed`. Their error decides: three
-        sweeps without a better one end the run, and the best factors are returned.
     biased : bool
         Whether rows and columns have biases.
     callback : callable, optional
@@ -157,7 +149,7 @@ def shrunk(
     model = started(observed, start, biased=biased)
     if model is None:
         return _zero(observed, start, biased)
-    run = _Run(tol, held)
+    run = _Run(tol)
     for sweep in range(max_sweeps):
         half_step(model, model.rows, model.columns)
         half_step(model, model.columns, model.rows)
@@ -182,11 +174,9 @@ def random_start(observed: Observed, rank: int, rng: Any, mean: complex = 0.0) -
 class _Run:
     """What has happened, and when to stop."""
 
-    def __init__(self, tol: float, held: Observed | None) -> None:
-        self.tol, self.held, self.status = tol, held, "max_sweeps"
+    def __init__(self, tol: float) -> None:
+        self.tol, self.status = tol, "max_sweeps"
         self.history: list[float] = []
-        self.held_history: list[float] = []
-        self.best: tuple[Any, ...] = ()
         self.singular: Array | None = None
 
     def is_over(
@@ -194,11 +184,8 @@ class _Run:
     ) -> bool:
         """Note a sweep; tell whether it was the last one."""
         self.history.append(math.sqrt(model.noise2))
-        if self.held is not None:
-            self._judge(model, sweep, self.held)
-        else:
-            self.status = "converged" if self._has_settled(model) else self.status
-            self.history[-1] = math.sqrt(model.noise2)
+        self.status = "converged" if self._has_settled(model) else self.status
+        self.history[-1] = math.sqrt(model.noise2)  # exact data: settled at its fixed point
         stopped = callback is not None and callback(sweep, model.factors(), self.history[-1])
         if stopped and self.status == "max_sweeps":
             self.status = "stopped"
@@ -216,24 +203,12 @@ class _Run:
             return False
         return abs(before - noise) <= self.tol * before or is_exact(model, before)
 
-    def _judge(self, model: Model, sweep: int, held: Observed) -> None:
-        """Keep the best sweep by the held-out error."""
-        error = math.sqrt(residual_energy(held, model.factors()) / held.count)
-        if not self.held_history or error < min(self.held_history):
-            self.best = (sweep, _answer(model))
-        self.held_history.append(error)
-        if sweep - self.best[0] >= _PATIENCE:
-            self.status = "early"
-
     def answer(self, model: Model) -> Shrunk:
-        """Return the last sweep, or the best one by the held-out error."""
-        if not self.best:
-            prune(model, all_dormant=True)
-        found = self.best[1] if self.best else _answer(model)
+        """Return the last sweep without the components that the data do not support."""
+        prune(model, all_dormant=True)
         return replace(
-            found, history=self.history, held_history=self.held_history,
-            n_sweeps=len(self.history), status=self.status,
-        )  # fmt: skip
+            _answer(model), history=self.history, n_sweeps=len(self.history), status=self.status
+        )
 
 
 def _answer(model: Model) -> Shrunk:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from linalgkit._core.array import Array, eps, numpy_namespace
 from linalgkit.completion._direct import direct_rows
-from linalgkit.completion._factors import Factors, constant_column, residual_energy
+from linalgkit.completion._factors import Factors, constant_column, parameters, residual_energy
 from linalgkit.completion._half_step import Plan, Side, both_sides, half_step, wide_sum
 from linalgkit.completion._observed import Observed
 
@@ -216,20 +216,7 @@ def oversampling(observed: Observed, k: int) -> float:
     if w is not None:
         largest = float(observed.xp.max(w))
         count = wide_sum(w / largest, observed.xp) ** 2 / wide_sum((w / largest) ** 2, observed.xp)
-    return count / max(1, degrees_of_freedom(observed, k))
-
-
-def degrees_of_freedom(observed: Observed, k: int, *, biased: bool = False) -> int:
-    """Return the parameters of the lines that have entries: those of rank `k`, and of biases.
-
-    A factor that is constant is no more than a bias, hence the 2.
-    """
-    m, n = (int((x.lengths > 0).sum()) for x in (observed.rows, observed.columns))
-    if not biased:
-        k = min(k, m, n)
-        return k * (m + n - k)
-    k = min(k, m - 1, n - 1)
-    return k * (m + n - 2 - k) + m + n - 1
+    return count / max(1, parameters(observed.rows, observed.columns, k))
 
 
 def default_tol(observed: Observed, alpha: float) -> float:
