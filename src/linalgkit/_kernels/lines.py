@@ -78,6 +78,9 @@ class Lines:
     indices, places and flags each.
     """
 
+    #: Whether the entries lie elsewhere: kernels are handed on to ``call(name, *arguments)`` then.
+    is_elsewhere = False
+
     def __init__(
         self,
         indptr: Array,
@@ -96,6 +99,10 @@ class Lines:
         self.count, self.n_threads = int(self.indptr[-1]), int(n_threads)
         self.lengths = np.diff(self.indptr)
         self._buckets: tuple[list[Bucket], Array] | None = None
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Run a kernel where the entries lie."""
+        raise RuntimeError(f"{name}: the entries lie here.")
 
     def ranges(self, k: int) -> list[tuple[int, int]]:
         """Return contiguous ranges of lines with about the same number of entries.

@@ -398,10 +398,20 @@ def _residual_fits(
     return same and all(x is None or x.shape[1] > 0 for x in (Q, F)) and _agree(y, w, P, Q, F)
 
 
+class _LineKernel(Kernel):
+    """A kernel over lines, which runs where their entries lie."""
+
+    def __call__(self, xp: Namespace, *args: Any) -> Any:
+        lines: Lines = args[0]
+        if lines.is_elsewhere:
+            return lines.call(self.name, *args[1:])
+        return super().__call__(xp, *args)
+
+
 def _kernel(portable: Any, supports: Any) -> Kernel:
     name = portable.__name__.removeprefix("_")
     numba, cupy = (f"linalgkit._kernels.{f}_forms.observed:{name}" for f in ("numba", "cupy"))
-    return Kernel(name, portable=portable, numba=numba, cupy=cupy, supports=supports)
+    return _LineKernel(name, portable=portable, numba=numba, cupy=cupy, supports=supports)
 
 
 pcg_rows = _kernel(_pcg_rows, _solvable)

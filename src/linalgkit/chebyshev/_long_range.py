@@ -183,29 +183,41 @@ def long_range_potential(
     >>> bool(abs(T(x) - np.sum(charges * erf(4.0 * r) / r)) < 1e-4)
     True
     """
+    box, alpha, copies = checked_box(domain, alpha, lattice, method)
+    x, q, like, dtype = checked_particles(points, charges)
+    xp = array_namespace(like)
+    tol = checked_tol(tol, dtype_name(xp, dtype) in _SINGLE, eps(xp, dtype))
+    charged = q != 0
+    if not bool(charged.any()):
+        return zero_potential(box, like, dtype)
+    x, q = x[charged, :], q[charged]
+    system = prepare(x, q, box, alpha, copies, xp, device(like), dtype)
+    check_reach(system, alpha)
+    return _solve(system, method, tol, like)
+
+
+# ------------------------------------------------------------------------------ the boundary
+
+
+def checked_box(
+    domain: Any, alpha: float, lattice: Any, method: str
+) -> tuple[tuple[Interval, ...], float, tuple[Copies, ...]]:
+    """Return the domain, the inverse length and the lattice of a request."""
     box = check_domain(domain)
     if len(box) != 3:
         raise ValueError(message("domain", "have 3 variables", len(box)))
     alpha = check_float("alpha", alpha, 0.0, low_open=True)
     check_choice("method", method, ("moments", "cp"))
-    copies = _checked_lattice(lattice)
-    x, q, like, dtype = checked_particles(points, charges)
-    xp = array_namespace(like)
-    tol = _checked_tol(tol, dtype_name(xp, dtype) in _SINGLE, eps(xp, dtype))
-    charged = q != 0
-    if not bool(charged.any()):
-        return _zero(box, like, dtype)
-    x, q = x[charged, :], q[charged]
-    system = prepare(x, q, box, alpha, copies, xp, device(like), dtype)
+    return box, alpha, _checked_lattice(lattice)
+
+
+def check_reach(system: System, alpha: float) -> None:
+    """Refuse lengths that do not fit the domain's."""
     if not _LEAST_ALPHA < system.alpha < math.inf:
         raise ValueError(message("alpha", "be of a size that fits that of the domain", alpha))
     if not system.reach < _FARTHEST:
         rule = f"lie within {_FARTHEST:g} widths of the domain, copies included"
         raise ValueError(message("points", rule, system.reach))
-    return _solve(system, method, tol, like)
-
-
-# ------------------------------------------------------------------------------ the boundary
 
 
 def _checked_lattice(lattice: Any) -> tuple[Copies, ...]:
@@ -240,7 +252,7 @@ def _pairs_of(lattice: Array, rule: str) -> list[list[float]]:
     return [[int(n) if n % 1 == 0 else n, a] for n, a in pairs]
 
 
-def _checked_tol(tol: float | None, is_single: bool, precision: float) -> float:
+def checked_tol(tol: float | None, is_single: bool, precision: float) -> float:
     """Return the tolerance, raised to 4 eps with a warning."""
     if tol is None:
         return DEFAULT_TOL[is_single]
@@ -253,7 +265,9 @@ def _checked_tol(tol: float | None, is_single: bool, precision: float) -> float:
     return max(tol, 4 * precision)
 
 
-def _zero(box: tuple[Interval, ...], like: Array, dtype: DType, error: float = 0.0) -> ChebTucker:
+def zero_potential(
+    box: tuple[Interval, ...], like: Array, dtype: DType, error: float = 0.0
+) -> ChebTucker:
     """Return the potential of no charge, or of charges that cancel to rounding."""
     xp = array_namespace(like)
     core = xp.zeros((1, 1, 1), dtype=dtype, device=device(like))
@@ -270,20 +284,71 @@ def _solve(system: System, method: str, tol: float, like: Array) -> ChebTucker:
     """Return the potential to a tolerance, or the best of some attempts with a warning."""
     x = check_points(system)
     sums = direct_sum(system, x)
-    reference, moduli = _complex(sums[:, :-1]), sums[:, -1]
+    if cancels(sums):
+        return _cancelled(system, method, tol, like, size_of(sums))
+    groups = shells(system)
+    sizes = group_sizes(groups)
+
+    def raw(absolute: float) -> Parts:
+        return untruncated(groups, sizes, method, absolute)
+
+    return solved(system, x, sums, tol, raw, max(sizes))
+
+
+def group_sizes(groups: list[System]) -> list[float]:
+    """Return about how large the potential of each group is, which its tolerance refers to."""
+    return [quadrature(group, 1e-2).total * group.charge_norm for group in groups]
+
+
+def cancels(sums: Array) -> bool:
+    """Tell whether the potential is at rounding at all check points."""
+    return float(_HOST.max(_HOST.abs(_complex(sums[:, :-1])))) <= _ROUNDING * _largest(sums)
+
+
+def size_of(sums: Array) -> float:
+    """Return what the potential and its rounding errors may be, where charges cancel."""
+    return float(_HOST.max(_HOST.abs(_complex(sums[:, :-1])))) + _ROUNDING * _largest(sums)
+
+
+def _largest(sums: Array) -> float:
+    return float(_HOST.max(sums[:, -1]))
+
+
+def solved(
+    system: System,
+    x: Array,
+    sums: Array,
+    tol: float,
+    raw: Callable[[float], Parts],
+    size: float,
+) -> ChebTucker:
+    """Return the potential to a tolerance from what finds it to an absolute one.
+
+    Parameters
+    ----------
+    system : System
+        Its units, domain and place are those of the answer.
+    x, sums : host arrays (n, 3), (n, c + 1)
+        Check points, and the direct sums there with the sums of the moduli.
+    tol : float
+        Relative to the largest modulus of the sums.
+    raw : callable
+        ``raw(absolute)`` returns host parts before the last truncation.
+    size : float
+        Size of the terms, for which rounding is the limit.
+    """
+    reference = _complex(sums[:, :-1])
     scale = float(_HOST.max(_HOST.abs(reference)))
-    largest = float(_HOST.max(moduli))
-    if scale <= _ROUNDING * largest:
-        return _cancelled(system, method, tol, like, scale + _ROUNDING * largest)
     goal = tol * scale
 
     def error_of(parts: Parts) -> float:
         return float(_HOST.max(_HOST.abs(_values(parts, x) - reference)))
 
-    parts, error = _attempts(system, method, goal, error_of)
+    dtype = dtype_name(system.xp, system.dtype)
+    parts, error = _attempts(raw, size, goal, dtype, error_of)
     largest = ldexp_float(scale, system.exponent)
     if largest > float(system.xp.finfo(system.dtype).max):
-        raise ValueError(_TOO_LARGE.format(dtype_name(system.xp, system.dtype)))
+        raise ValueError(_TOO_LARGE.format(dtype))
     if error > goal:
         warn_caller(
             f"the potential has an error of {error / scale:.2g} of its size where {tol:.2g} was "
@@ -304,7 +369,7 @@ def _cancelled(system: System, method: str, tol: float, like: Array, error: floa
     """Return the potential of charges that cancel to rounding, if they do so at single places."""
     x, q = merged(system.points, system.charges)
     if x.shape[0] == 0:
-        return _zero(system.own_domain, like, system.dtype)
+        return zero_potential(system.own_domain, like, system.dtype)
     if x.shape[0] < system.points.shape[0]:
         e = scale_exponent(max_abs(q, _HOST))
         fewer = replace(system, points=x, charges=ldexp(q, -e, _HOST), exponent=system.exponent + e)
@@ -315,7 +380,7 @@ def _cancelled(system: System, method: str, tol: float, like: Array, error: floa
         f"error of up to {error:.2g}, which may be all of it. Take a larger alpha, or particles "
         "that do not cancel."
     )
-    return _zero(system.own_domain, like, system.dtype, error)
+    return zero_potential(system.own_domain, like, system.dtype, error)
 
 
 def _placed(parts: Parts, system: System) -> Parts:
@@ -334,24 +399,26 @@ def _placed(parts: Parts, system: System) -> Parts:
 
 
 def _attempts(
-    system: System, method: str, goal: float, error_of: Callable[[Parts], float]
+    raw: Callable[[float], Parts],
+    size: float,
+    goal: float,
+    dtype: str,
+    error_of: Callable[[Parts], float],
 ) -> tuple[Parts, float]:
     """Return the first answer with an error below the goal, or the best one, on the host."""
-    groups = shells(system)
-    sizes = [quadrature(group, 1e-2).total * group.charge_norm for group in groups]
-    absolute, least = _START * goal, _LEAST_TOLERANCE * max(sizes)
+    absolute, least = _START * goal, _LEAST_TOLERANCE * size
     raws = [math.inf]
     for attempt in range(_ATTEMPTS):
-        parts = _untruncated(groups, sizes, method, absolute)
+        parts = raw(absolute)
         raws.append(error_of(parts))
         stalled = raws[-1] > 0.5 * raws[-2] or absolute <= least or attempt == _ATTEMPTS - 1
         if raws[-1] <= 0.5 * goal or stalled:
             break
         absolute = max(absolute * max(1e-3, min(0.1, 0.2 * goal / raws[-1])), least)
-    return _truncated(parts, goal, dtype_name(system.xp, system.dtype), error_of)
+    return _truncated(parts, goal, dtype, error_of)
 
 
-def _untruncated(groups: list[System], sizes: list[float], method: str, absolute: float) -> Parts:
+def untruncated(groups: list[System], sizes: list[float], method: str, absolute: float) -> Parts:
     """Return the potential of all particles before the last truncation (host)."""
     total = None
     for group, size in zip(groups, sizes, strict=True):

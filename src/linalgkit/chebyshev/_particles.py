@@ -33,6 +33,7 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.random import as_generator
 from linalgkit._core.scaling import ldexp, ldexp_float, max_abs, scale_exponent, silent
+from linalgkit._core.state import PortablePickle
 from linalgkit._core.validation import check_finite_block, message
 from linalgkit.chebyshev._copies import (
     MOST_TERMS,
@@ -60,7 +61,7 @@ _SHELL_RATIO = 4.0
 
 
 @dataclass(frozen=True, eq=False)
-class System:
+class System(PortablePickle):
     """Particles, copies and box in units of order one (host), and what the answer is to be.
 
     `points` (N, 3); `charges` (N, c) real: one column, or the real and the imaginary part. A
@@ -85,6 +86,21 @@ class System:
     def is_complex(self) -> bool:
         """Whether the charges are complex."""
         return int(self.charges.shape[1]) == 2
+
+    @property
+    def count(self) -> int:
+        """The number N of particles of the cell."""
+        return int(self.points.shape[0])
+
+    def at(self, indices: Array) -> Array:
+        """Return the positions of some particles."""
+        return self.points[indices, :]
+
+    def highest(self, count: int) -> tuple[Array, Array]:
+        """Return the highest peaks in the box, descending, and their places."""
+        heights, y = peak_heights(self)
+        first = _HOST.argsort(-heights, stable=True)[:count]
+        return heights[first], y[first, :]
 
     @functools.cached_property
     def charge_norm(self) -> float:
@@ -244,9 +260,9 @@ def check_points(system: System) -> Array:
     low = _HOST.asarray([a for a, _ in system.domain])
     high = _HOST.asarray([b for _, b in system.domain])
     anywhere = low + (high - low) * rng.random((_ANYWHERE, 3))
-    chosen = rng.integers(0, system.points.shape[0], _NEAR)
+    chosen = rng.integers(0, system.count, _NEAR)
     jitter = rng.standard_normal((_NEAR, 3)) * min(0.5 / system.alpha, 1.0)
-    near = system.points[chosen, :] + _shifts(system, rng) + jitter
+    near = system.at(chosen) + _shifts(system, rng) + jitter
     corners = _HOST.asarray(_HOST.meshgrid(*system.domain, indexing="ij")).reshape(3, 8).T
     points = _HOST.concat([anywhere, near, _peaks(system, rng), corners], axis=0)
     return _HOST.clip(points, low, high)
@@ -257,17 +273,15 @@ def _peaks(system: System, rng: Any) -> Array:
 
     The places around are shared out by the squares of the heights.
     """
-    heights, y = peak_heights(system)
-    count = min(_PEAKS, heights.shape[0])
-    highest = _HOST.argsort(-heights, stable=True)[:count]
-    shares = _HOST.cumsum(heights[highest] ** 2)
+    heights, y = system.highest(_PEAKS)
+    shares = _HOST.cumsum(heights**2)
     wanted = (_HOST.arange(_PEAKS) + 0.5) / _PEAKS * shares[-1]
-    chosen = highest[_HOST.clip(_HOST.searchsorted(shares, wanted), 0, count - 1)]
+    chosen = _HOST.clip(_HOST.searchsorted(shares, wanted), 0, heights.shape[0] - 1)
     radii = _RING[0] * (_RING[1] / _RING[0]) ** rng.random(_PEAKS)
     directions = rng.standard_normal((_PEAKS, 3))
     directions /= _HOST.linalg.norm(directions, axis=1)[:, None]
     ring = y[chosen, :] + directions * (radii * min(1 / system.alpha, 1.0))[:, None]
-    return _HOST.concat([y[highest, :], ring], axis=0)
+    return _HOST.concat([y, ring], axis=0)
 
 
 def peak_heights(system: System) -> tuple[Array, Array]:

@@ -151,6 +151,8 @@ def direct_rows(
     Storage: 2^21 numbers of gathered rows and as many of Gram matrices, unless one is larger, a
     copy of the arguments in the widest dtype, and the entries of the lines in `chosen`.
     """
+    if lines.is_elsewhere:
+        return lines.direct((y, w, F, shift, ridge, load), chosen)  # type: ignore[attr-defined]
     problem = Regressions.of(xp, lines, y, w, F, shift, ridge, load)
     if chosen is not None:
         problem = problem.chosen(chosen)

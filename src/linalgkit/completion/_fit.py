@@ -9,7 +9,6 @@ from typing import Any
 from linalgkit._core.array import eps, numpy_namespace
 from linalgkit.completion._factors import Factors, residual_energy
 from linalgkit.completion._gauss_newton import polish
-from linalgkit.completion._half_step import wide_sum
 from linalgkit.completion._held_out import held_out
 from linalgkit.completion._hidden import HIDDEN, least_seen
 from linalgkit.completion._observed import Observed, select
@@ -87,11 +86,7 @@ def offsets(observed: Observed, request: Request) -> Factors:
     none = Factors(xp.zeros((m, 0), **place), xp.zeros((n, 0), **place))
     if not (request.biased or request.centred):
         return none
-    y, w = observed.row_values, observed.row_weights
-    if w is None:
-        mean = complex(xp.sum(y)) / observed.count
-    else:
-        mean = complex(xp.sum(y * w)) / wide_sum(w, xp)
+    mean = observed.value_sum() / total_weight(observed)
     if not xp.isdtype(observed.dtype, "complex floating"):
         mean = mean.real
     if not request.biased:

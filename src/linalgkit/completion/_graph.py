@@ -47,6 +47,9 @@ def connected_components(observed: Observed) -> tuple[int, Array, Array]:
     """
     m, n = observed.shape
     rows, columns = observed.rows, observed.columns
+    if rows.is_elsewhere:
+        labels, others = rows.components()  # type: ignore[attr-defined]
+        return _numbered(labels, others, rows.lengths > 0, columns.lengths > 0)
     indices, others = to_numpy(rows.indices), to_numpy(columns.indices)
     labels = _compressed.places(m + n)
     for end in (0, 1):

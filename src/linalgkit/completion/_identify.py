@@ -65,6 +65,8 @@ def _next(lines: Lines, mine: Array, other: Array, unknowns: int, grow: bool) ->
 
 def _counted(lines: Lines, other: Array) -> Array:
     """Return the number of entries of each line in chosen lines of the other side."""
+    if lines.is_elsewhere:
+        return lines.counted(other)  # type: ignore[attr-defined]
     found, indices = _HOST.zeros(lines.n_lines, dtype=_HOST.int64), to_numpy(lines.indices)
     for part, numbers in _compressed.chunks(lines.indptr):
         first, stop = int(numbers[0]), int(numbers[-1]) + 1

@@ -23,6 +23,7 @@ from linalgkit._core.array import (
     Namespace,
     numpy_namespace,
     to_numpy,
+    widest_float,
 )
 from linalgkit._core.scaling import ldexp, max_abs, silent
 from linalgkit._kernels.observed import Lines
@@ -89,6 +90,25 @@ class Observed:
     def count(self) -> int:
         """Number N of observed entries."""
         return self.rows.count
+
+    def value_sum(self) -> complex:
+        """Return the weighted sum of the values (one synchronisation)."""
+        y, w = self.row_values, self.row_weights
+        return complex(self.xp.sum(y if w is None else y * w))
+
+    def weight_sums(self) -> tuple[float, float]:
+        """Return sum and sum of squares of the weights."""
+        w = self.row_weights
+        if w is None:
+            return float(self.count), float(self.count)
+        wide = widest_float(self.xp, self.device)
+        return tuple(float(self.xp.sum(x, dtype=wide)) for x in (w, w * w))  # type: ignore[return-value]
+
+    def sampled(self, step: int) -> Observed:
+        """Return every step-th entry in row order."""
+        chosen = _HOST.zeros(self.count, dtype=_HOST.bool)
+        chosen[::step] = True
+        return select(self, chosen)
 
 
 def observe(A: Any, *, mask: Any = None, weights: Any = None, n_threads: int = 1) -> Observed:
@@ -192,6 +212,15 @@ def select(observed: Observed, chosen: Array) -> Observed:
     side = _Side(source.indptr, source.indices, source.values, weights)
     made = _assembled(source, side, observed.rows.n_threads)
     return replace(made, exponent=observed.exponent, weight_exponent=observed.weight_exponent)
+
+
+def from_rows(
+    indptr: Array, indices: Array, values: Array, weights: Array | None, shape: tuple[int, int],
+    xp: Namespace, where: Device,
+) -> Observed:  # fmt: skip
+    """Return entries in row order, with exponents of zero."""
+    source = Source("sparse", xp, where, shape, False, indptr, indices, values)
+    return _assembled(source, _Side(indptr, indices, values, weights), 1)
 
 
 # ------------------------------------------------------------------------------- assembling

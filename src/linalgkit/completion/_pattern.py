@@ -54,6 +54,18 @@ class Pattern:
             observed.column_weights, observed.weight_exponent,
         )  # fmt: skip
 
+    def brought_here(self) -> Pattern:
+        """Return the pattern of entries that lie in shards in memory of its own."""
+        rows: Any = self.rows
+        state = {
+            "shape": self.shape,
+            "lengths": rows.lengths,
+            "indices": to_numpy(rows.indices),
+            "weights": None if self.row_weights is None else to_numpy(rows.weights()),
+            "weight_exponent": self.weight_exponent,
+        }
+        return self.from_state(state, xp=rows.xp, device=rows.device)
+
     @property
     def count(self) -> int:
         """Number N of entries."""

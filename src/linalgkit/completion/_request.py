@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from linalgkit._core.array import asarray, is_complex_dtype, library_of
+from linalgkit._core.array import asarray, is_complex_dtype, library_name, library_of
 from linalgkit._core.random import as_generator
 from linalgkit._core.scaling import ldexp, ldexp_float
 from linalgkit._core.validation import check_bool, check_choice, check_float, check_int, message
@@ -202,11 +202,8 @@ def _fields(result: Any) -> tuple[Any, Any]:
 def _like(observed: Observed, x: Any) -> Any:
     """Return an array in the library, on the device and in the precision of the entries."""
     xp = observed.xp
-    if library_of(x) != library_of(observed.row_values):
-        raise TypeError(
-            f"warm_start must hold arrays of {library_of(observed.row_values)}, "
-            f"got {library_of(x)}."
-        )
+    if library_of(x) != library_name(xp):
+        raise TypeError(f"warm_start must hold arrays of {library_name(xp)}, got {library_of(x)}.")
     if is_complex_dtype(xp, x.dtype) and not is_complex_dtype(xp, observed.dtype):
         raise TypeError("warm_start must be real for real data, got complex factors.")
     return asarray(x, xp=xp, device=observed.device, dtype=observed.dtype, copy=False)

@@ -370,11 +370,13 @@ class CompletionResult(Stateful):
     def pattern(self) -> Pattern:
         """Return where the matrix was observed in training."""
         assert isinstance(self._pattern, Pattern)
+        if self._pattern.rows.is_elsewhere:
+            self.__dict__["_pattern"] = self._pattern.brought_here()
         return self._pattern
 
     def _components(self) -> tuple[Array, Array]:
         """Return the component of each row and column, on the host."""
-        _, rows, columns = _graph.connected_components(self._pattern)  # type: ignore[arg-type]
+        _, rows, columns = _graph.connected_components(self.pattern())  # type: ignore[arg-type]
         return rows, columns
 
     def _ridges(self) -> tuple[Array, Array]:

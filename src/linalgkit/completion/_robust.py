@@ -15,7 +15,7 @@ import math
 from linalgkit._core.array import eps, is_complex_dtype, numpy_namespace, to_numpy
 from linalgkit._kernels.observed import entries
 from linalgkit.completion._factors import Factors, augmented
-from linalgkit.completion._observed import Observed, select
+from linalgkit.completion._observed import Observed
 from linalgkit.completion._sweeps import Settings, Sweeper, Swept, default_tol
 
 _HOST = numpy_namespace()
@@ -36,9 +36,7 @@ class _Probe:
 
     def __init__(self, observed: Observed) -> None:
         """Choose entries evenly."""
-        chosen = _HOST.zeros(observed.count, dtype=_HOST.bool)
-        chosen[:: max(1, observed.count // _PROBE)] = True
-        self.observed = select(observed, chosen)
+        self.observed = observed.sampled(max(1, observed.count // _PROBE))
         circular = is_complex_dtype(observed.xp, observed.dtype)
         self.unit = _CIRCULAR if circular else _NORMAL
 

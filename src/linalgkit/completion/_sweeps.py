@@ -194,8 +194,7 @@ def bias_unit(observed: Observed) -> float:
 
 def total_weight(observed: Observed) -> float:
     """Return the sum of the weights, or the number of entries."""
-    w = observed.row_weights
-    return float(observed.count) if w is None else wide_sum(w, observed.xp)
+    return observed.weight_sums()[0]
 
 
 def balanced(f: Factors, xp: object) -> Factors:
@@ -212,10 +211,8 @@ def oversampling(observed: Observed, k: int) -> float:
 
     Entries of very different weights count as ``(sum w)^2 / sum w^2`` equal ones.
     """
-    count, w = float(observed.count), observed.row_weights
-    if w is not None:
-        largest = float(observed.xp.max(w))
-        count = wide_sum(w / largest, observed.xp) ** 2 / wide_sum((w / largest) ** 2, observed.xp)
+    total, squares = observed.weight_sums()
+    count = float(observed.count) if observed.row_weights is None else total**2 / squares
     return count / max(1, parameters(observed.rows, observed.columns, k))
 
 

@@ -22,6 +22,7 @@ from linalgkit._core.array import (
     dtype_name,
     is_sparse,
     library_name,
+    library_of,
     numpy_namespace,
     to_numpy,
     working_dtype,
@@ -112,9 +113,11 @@ def read_triple(name: str, item: Any) -> Triples:
         )
     shape = _checked_shape(name, item[3])
     values, xp = _checked_values(name, item[2])
-    rows, columns = (
-        _checked_indices(f"the {word} of {name}", index)
-        for word, index in zip(("rows", "cols"), item[:2], strict=True)
+    rows, columns = _on_host(
+        [
+            _checked_indices(f"the {word} of {name}", index)
+            for word, index in zip(("rows", "cols"), item[:2], strict=True)
+        ]
     )
     lengths = tuple(int(x.shape[0]) for x in (rows, columns, values))
     if len(set(lengths)) > 1:
@@ -159,7 +162,7 @@ def _checked_values(name: str, values: Any) -> tuple[Array, Namespace]:
 
 
 def _checked_indices(name: str, x: Any) -> Array:
-    """Return indices on the host (one transfer)."""
+    """Return indices where they are."""
     x = _vector(name, x)
     xp = array_namespace(x)
     if x.shape[0] == 0:
@@ -169,7 +172,19 @@ def _checked_indices(name: str, x: Any) -> Array:
             f"{name} must be integers, got dtype {dtype_name(xp, x.dtype)}. Convert them first, "
             "for instance with astype(int)."
         )
-    return to_numpy(x)
+    return x
+
+
+def _on_host(vectors: Sequence[Array]) -> list[Array]:
+    """Return indices on the host: one transfer where they lie together."""
+    first, *others = vectors
+    if any(library_of(x) != library_of(first) or device(x) != device(first) for x in others):
+        return [to_numpy(x) for x in vectors]
+    xp = array_namespace(first)
+    if library_name(xp) == "numpy":
+        return list(vectors)
+    both = to_numpy(xp.concat([xp.astype(x, xp.int64, copy=False) for x in vectors]))
+    return _HOST.split(both, [int(x.shape[0]) for x in vectors[:-1]])
 
 
 def _check_range(name: str, index: Array, size: int, shape: tuple[int, int]) -> None:
