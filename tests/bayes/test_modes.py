@@ -10,27 +10,7 @@ import pytest
 from linalgkit._core import array as core_array
 from linalgkit.bayes import _modes
 from tests.conftest import BACKENDS, Backend
-
-
-def draw(rng: Any, *shape: int, kind: str = "complex128") -> Any:
-    G = rng.standard_normal(shape)
-    if np.dtype(kind).kind == "c":
-        G = G + 1j * rng.standard_normal(shape)
-    return G.astype(kind)
-
-
-def along(A: Any, T: Any, axis: int) -> Any:
-    """The definition: sum over the axis, p in its place."""
-    return np.moveaxis(np.tensordot(A, T, (1, axis)), 0, axis)
-
-
-def unfolding(T: Any, axis: int) -> Any:
-    return np.moveaxis(T, axis, 0).reshape(T.shape[axis], -1)
-
-
-def close(found: Any, expected: Any, backend: Backend) -> None:
-    scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
-    np.testing.assert_allclose(backend.to_numpy(found), expected, atol=backend.tolerance * scale)
+from tests.core.modes_by_hand import close, draw
 
 
 @pytest.mark.parametrize("power", [0, 500, -500])
