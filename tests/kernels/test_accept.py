@@ -12,7 +12,7 @@ from linalgkit._kernels.accept import _kernel
 from .test_dense import Draw, data
 
 NP = numpy_namespace()
-FORMS = tuple(_kernel.forms())
+FORMS = tuple(form for form in _kernel.forms() if form != "cupy")
 
 
 def row_loop(R: np.ndarray, envelope: np.ndarray, uniforms: np.ndarray, need: int) -> list[int]:
@@ -79,7 +79,7 @@ def test_other_libraries_end_on_the_host(rng: Draw, xp) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif("cupy" not in FORMS, reason="needs a device")
+@pytest.mark.skipif("cupy" not in _kernel.forms(), reason="needs a device")
 def test_cupy_form_agrees(rng: Draw) -> None:
     import cupy
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import numpy as np
@@ -127,13 +126,6 @@ def test_every_library(xp: Any, rng: Draw) -> None:
 
 
 # ------------------------------------------------------------------------------------- CUDA
-
-
-@pytest.fixture(scope="module")
-def host_device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
-    if shutil.which("g++") is None:
-        pytest.skip("needs g++")
-    return HostDevice(tmp_path_factory.mktemp("host_device"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -33,9 +33,9 @@ from linalgkit._kernels.kron_pass import kron_pass as kron_sums
 from linalgkit._kernels.kron_pass import kron_weighted
 from linalgkit._kernels.observed import Lines
 
-from .cuda_host import HostDevice
-
 NP = numpy_namespace()
+
+pytestmark = pytest.mark.usefixtures("launch_on_host")
 
 INSTANCES = {
     "accept": [
@@ -50,6 +50,8 @@ INSTANCES = {
     "chebyshev": [
         "chebyshev_rows<float>",
         "chebyshev_rows<double>",
+        "panel_rows<float, float, double, int>",
+        "panel_rows<Complex<double>, double, Complex<double>, long long>",
         *(
             f"row_contract<{t}, {s}>"
             for t, s in (
@@ -75,6 +77,7 @@ INSTANCES = {
         "place_rows<float>",
         "place_rows<double>",
     ],
+    "hermitian_sampling": ["hermitian_sampling<double>", "hermitian_sampling<Complex<double>>"],
     "kron_pass": [
         "kron_columns",
         *(f"{name}<{t}>" for name in ("kron_rows", "kron_weighted") for t in ("float", "double")),
@@ -98,16 +101,36 @@ INSTANCES = {
         )
         for index in ("int", "long long")
     ],
+    "probe": [f"probed_norms<{t}, {m}>" for t, m in product(("float", "double"), (3, 6))],
+    "removal": [
+        f"{name}<{t}>"
+        for name, t in product(("candidates", "choose"), ("double", "Complex<double>"))
+    ],
+    "residual": [
+        f"csr_residual_product<{types}, {i}, {q}>"
+        for types, i, q in product(
+            ("float, double", "Complex<double>, Complex<double>"), ("int", "long long"), (1, 4)
+        )
+    ],
     "tensor_basis": [
-        f"tensor_basis<{t}>" for t in ("float", "double", "Complex<float>", "Complex<double>")
+        "recurrence_table<float>",
+        "recurrence_table<double>",
+        "recurrence_values",
+        *(f"tensor_basis<{t}>" for t in ("float", "double", "Complex<float>", "Complex<double>")),
+    ],
+    "thinning": [
+        f"rows_of_product<{types}>"
+        for types in ("float, double", "double, double", "Complex<float>, Complex<double>")
     ],
     "sparse": [
-        f"csr_normal_product<{t}, {s}, {i}, {q}>"
-        for (t, s), i, q in product(
-            (("float", "double"), ("Complex<double>", "Complex<double>")),
-            ("int", "long long"),
-            (1, 4),
-        )
+        "csr_row_norms_squared<float, double, int>",
+        "csr_row_norms_squared<Complex<double>, Complex<double>, long long>",
+        *(
+            f"csr_normal_product<{types}, {i}, {q}>"
+            for types, i, q in product(
+                ("float, double", "Complex<double>, Complex<double>"), ("int", "long long"), (1, 4)
+            )
+        ),
     ],
 }
 
@@ -141,19 +164,6 @@ def test_nvcc_compiles_every_instance_without_spilling(name: str, tmp_path: Path
     compiled = done.stderr.count("Compiling entry function")
     assert compiled == len(INSTANCES[name]), done.stderr
     assert done.stderr.count(" 0 bytes spill stores") == compiled, done.stderr
-
-
-@pytest.fixture(scope="module")
-def host_device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
-    if shutil.which("g++") is None:
-        pytest.skip("needs g++")
-    return HostDevice(tmp_path_factory.mktemp("host_device"))
-
-
-@pytest.fixture(autouse=True)
-def launch_on_host(host_device: HostDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (accept, dense, embedding, hadamard, kron_pass, ladder, normal, observed, sparse):
-        monkeypatch.setattr(module, "launch", host_device.launch)
 
 
 def assert_all_close(found: tuple, expected: tuple, dtype: str) -> None:

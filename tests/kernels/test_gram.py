@@ -23,7 +23,7 @@ SHAPES = [
     (300, 75),
     (64, 130),
 ]
-FORMS = tuple(gram.forms())
+FORMS = tuple(form for form in gram.forms() if form != "cupy")
 
 Draw = np.random.Generator
 
@@ -91,7 +91,7 @@ def test_nothing_behind_the_last_row_is_read_into_the_result(rng: Draw) -> None:
 
 
 def test_nan_and_infinity_spread_to_their_own_columns(rng: Draw) -> None:
-    for form in gram.forms().values():
+    for form in map(gram.forms().get, FORMS):
         X = data(rng, "float64", 50, 12)
         X[7, 3], X[9, 5] = np.nan, np.inf
         with np.errstate(invalid="ignore"):

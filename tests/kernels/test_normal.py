@@ -19,7 +19,7 @@ from linalgkit._kernels.normal import box_muller
 from .test_dense import DTYPES
 
 NP = core_array.numpy_namespace()
-FORMS = tuple(normal_rows.forms())
+FORMS = tuple(form for form in normal_rows.forms() if form != "cupy")
 KEY, TAIL = PhiloxTiles(11, stream=3).key, (5, 6, 3)
 
 

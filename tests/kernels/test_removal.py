@@ -14,7 +14,7 @@ from linalgkit._kernels.removal import greedy_removal
 from .test_dense import Draw, data
 
 NP = numpy_namespace()
-FORMS = tuple(greedy_removal.forms())
+FORMS = tuple(form for form in greedy_removal.forms() if form != "cupy")
 KINDS = ["float64", "complex128"]
 
 
@@ -105,7 +105,7 @@ def test_nothing_is_removed_that_would_break_the_criterion(rng: Draw, form: str)
 def test_the_input_is_left_alone(rng: Draw) -> None:
     values, Z = eigenbasis(unit_rows(rng, "float64", 30, 5))
     copies = values.copy(), Z.copy()
-    for form in greedy_removal.forms().values():
+    for form in map(greedy_removal.forms().get, FORMS):
         form(NP, values, Z, 10, 0.9, False)
         assert np.array_equal(values, copies[0])
         assert np.array_equal(Z, copies[1])

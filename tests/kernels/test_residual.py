@@ -11,7 +11,7 @@ from linalgkit._kernels import residual_product
 NP = core_array.numpy_namespace()
 DTYPES = ("float32", "float64", "complex64", "complex128")
 SHAPES = [(1, 1, 1), (3, 1, 2), (4, 7, 1), (5, 64, 2), (9, 65, 3), (33, 300, 4), (2500, 20, 1)]
-FORMS = tuple(residual_product.forms())
+FORMS = tuple(form for form in residual_product.forms() if form != "cupy")
 
 Draw = np.random.Generator
 
@@ -76,7 +76,7 @@ def test_rows_of_a_larger_array_are_read_where_they_lie(rng: Draw, dtype: str) -
 def test_arguments_are_not_written_to(rng: Draw) -> None:
     X, Z, B = problem(rng, "float64", 50, 6, 2)
     kept = B.copy()
-    for form in residual_product.forms().values():
+    for form in map(residual_product.forms().get, FORMS):
         form(NP, X, Z, B)
     np.testing.assert_array_equal(B, kept)
 
@@ -85,7 +85,7 @@ def test_sums_of_one_sign_do_not_lose_digits_with_their_length() -> None:
     n = 2**20
     X, Z, B = np.full((n, 1), 0.1), np.zeros((1, 1)), np.full((n, 1), 0.3)
     exact = n * (np.longdouble(0.1) * np.longdouble(0.3))
-    for form in residual_product.forms().values():
+    for form in map(residual_product.forms().get, FORMS):
         D = form(NP, X, Z, B)[1]
         assert abs(float(D[0, 0] - exact)) <= 3e-13 * float(exact)
     assert abs(float(np.cumsum(X * B)[-1] - exact)) > 3e-13 * float(exact)  # negative control
@@ -94,7 +94,7 @@ def test_sums_of_one_sign_do_not_lose_digits_with_their_length() -> None:
 def test_nan_spreads_and_nothing_warns(rng: Draw) -> None:
     X, Z, B = problem(rng, "float64", 50, 6, 1)
     X[7, 3] = np.nan
-    for form in residual_product.forms().values():
+    for form in map(residual_product.forms().get, FORMS):
         R, D = form(NP, X, Z, B)
         assert np.isnan(R[7, 0])
         assert np.isnan(D).all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,7 @@ from .cuda_host import HostDevice
 from .test_dense import DTYPES, Draw, data
 
 NP = core_array.numpy_namespace()
-FORMS = tuple(tensor_basis.forms())
-HOST_FORMS = tuple(form for form in FORMS if form != "cupy")
+FORMS = tuple(form for form in tensor_basis.forms() if form != "cupy")
 
 
 def columns_of(rng: Draw, s: int, m: int, width: int) -> np.ndarray:
@@ -43,7 +41,7 @@ def polynomials(t: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     return np.stack(found, axis=-1)
 
 
-@pytest.mark.parametrize("form", HOST_FORMS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("n", "width", "s", "m"),
@@ -58,7 +56,7 @@ def test_products_of_columns(
     np.testing.assert_allclose(found, by_definition(table, columns), rtol=20 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("form", HOST_FORMS)
+@pytest.mark.parametrize("form", FORMS)
 def test_strided_and_read_only_tables(rng: Draw, form: str) -> None:
     whole, columns = data(rng, "float64", 12, 20), columns_of(rng, 3, 8, 9)
     for table in (whole[::2, 1:19:2], whole[::-1, 3:12]):
@@ -67,7 +65,7 @@ def test_strided_and_read_only_tables(rng: Draw, form: str) -> None:
         np.testing.assert_allclose(found, by_definition(table, columns), rtol=1e-14)
 
 
-@pytest.mark.parametrize("form", HOST_FORMS)
+@pytest.mark.parametrize("form", FORMS)
 def test_nan_stays_in_its_row(rng: Draw, form: str) -> None:
     table, columns = data(rng, "float64", 6, 4), np.zeros((3, 5), dtype=np.int32)
     table[2, 0] = np.nan
@@ -75,7 +73,7 @@ def test_nan_stays_in_its_row(rng: Draw, form: str) -> None:
     assert np.array_equal(np.isnan(found).any(axis=1), np.arange(6) == 2)
 
 
-@pytest.mark.parametrize("form", HOST_FORMS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("n", "g", "p"), [(5, 1, 1), (9, 3, 12), (0, 2, 3), (4, 2, 2)])
 def test_tables_by_recurrence(rng: Draw, form: str, dtype: str, n: int, g: int, p: int) -> None:
@@ -90,7 +88,7 @@ def test_tables_by_recurrence(rng: Draw, form: str, dtype: str, n: int, g: int, 
     np.testing.assert_allclose(found.reshape(n, g, p), expected[..., 1:], rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("form", HOST_FORMS)
+@pytest.mark.parametrize("form", FORMS)
 def test_values_of_own_degrees(rng: Draw, form: str) -> None:
     coefficients = np.stack((np.full(9, 1.5), np.full(9, 0.2), np.full(9, 0.7)))
     t, degrees = 2 * rng.random(200) - 1, rng.integers(0, 10, 200)
@@ -118,13 +116,6 @@ def test_every_library(xp: Any, rng: Draw) -> None:
 
 
 # ------------------------------------------------------------------------------------- CUDA
-
-
-@pytest.fixture(scope="module")
-def host_device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
-    if shutil.which("g++") is None:
-        pytest.skip("needs g++")
-    return HostDevice(tmp_path_factory.mktemp("host_device"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

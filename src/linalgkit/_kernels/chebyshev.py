@@ -143,5 +143,6 @@ panel_rows = Kernel(
     "panel_rows",
     portable=_panel_rows,
     numba="linalgkit._kernels.numba_forms.chebyshev:panel_rows",
+    cupy="linalgkit._kernels.cupy_forms.chebyshev:panel_rows",
     supports=_panels_fit,
 )

@@ -34,5 +34,6 @@ gram = Kernel(
     "gram",
     portable=_gram,
     numba="linalgkit._kernels.numba_forms.gram:gram",
+    cupy="linalgkit._kernels.cupy_forms.gram:gram",
     supports=_compiled,
 )

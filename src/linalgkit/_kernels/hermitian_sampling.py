@@ -62,5 +62,6 @@ hermitian_sampling = Kernel(
     "hermitian_sampling",
     portable=_hermitian_sampling,
     numba="linalgkit._kernels.numba_forms.hermitian_sampling:hermitian_sampling",
+    cupy="linalgkit._kernels.cupy_forms.hermitian_sampling:hermitian_sampling",
     supports=_is_native,
 )

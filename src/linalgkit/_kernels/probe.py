@@ -51,5 +51,6 @@ probed_norms = Kernel(
     "probed_norms",
     portable=_probed_norms,
     numba="linalgkit._kernels.numba_forms.probe:probed_norms",
+    cupy="linalgkit._kernels.cupy_forms.probe:probed_norms",
     supports=_supports,
 )

@@ -88,5 +88,6 @@ greedy_removal = Kernel(
     "greedy_removal",
     portable=_greedy_removal,
     numba="linalgkit._kernels.numba_forms.removal:greedy_removal",
+    cupy="linalgkit._kernels.cupy_forms.removal:greedy_removal",
     supports=_compiled,
 )

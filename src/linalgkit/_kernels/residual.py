@@ -105,5 +105,6 @@ csr_residual_product = Kernel(
     "csr_residual_product",
     portable=_csr_residual_product,
     numba="linalgkit._kernels.numba_forms.residual:csr_residual_product",
+    cupy="linalgkit._kernels.cupy_forms.residual:csr_residual_product",
     supports=_fused_csr,
 )

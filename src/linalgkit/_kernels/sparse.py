@@ -74,5 +74,6 @@ csr_row_norms_squared = Kernel(
     "csr_row_norms_squared",
     portable=_csr_row_norms_squared,
     numba=_NUMBA + "csr_row_norms_squared",
+    cupy=_CUPY + "csr_row_norms_squared",
     supports=_is_csr,
 )

@@ -108,6 +108,7 @@ recurrence_table = Kernel(
     "recurrence_table",
     portable=_recurrence_table,
     numba="linalgkit._kernels.numba_forms.tensor_basis:recurrence_table",
+    cupy="linalgkit._kernels.cupy_forms.tensor_basis:recurrence_table",
     supports=_table_fits,
 )
 
@@ -115,6 +116,7 @@ recurrence_values = Kernel(
     "recurrence_values",
     portable=_recurrence_values,
     numba="linalgkit._kernels.numba_forms.tensor_basis:recurrence_values",
+    cupy="linalgkit._kernels.cupy_forms.tensor_basis:recurrence_values",
     supports=_values_fit,
 )
 

@@ -58,8 +58,7 @@ def _thinned_proposals(
     rows : array, shape (kept, k)
     norms : float64 array on the host, shape (kept,)
     """
-    last = int(np.searchsorted(sums, sums[-1], side="left"))
-    items = np.minimum(np.searchsorted(sums, uniforms[0, :] * sums[-1], side="right"), last)
+    items = drawn_items(sums, uniforms[0, :])
     index = asarray(items, xp=xp, device=device(A), copy=False)
     read = xp.astype(xp.take(A, index, axis=0), W.dtype, copy=False)
     rows = ldexp(read, -exponent, xp) @ W
@@ -68,6 +67,13 @@ def _thinned_proposals(
     kept = np.flatnonzero(uniforms[1, :] * scores[items] < norms)[:need]
     places = asarray(kept, xp=xp, device=device(A), copy=False)
     return items[kept], xp.take(rows, places, axis=0), norms[kept]
+
+
+def drawn_items(sums: HostArray, uniforms: HostArray) -> HostArray:
+    """Return the items whose shares of the running sums the uniform numbers hit."""
+    last = int(np.searchsorted(sums, sums[-1], side="left"))
+    items: HostArray = np.searchsorted(sums, uniforms * sums[-1], side="right")
+    return np.minimum(items, last)
 
 
 def _supports(form: str, A: Array, exponent: int, W: Array, *rest: Any) -> bool:
@@ -85,5 +91,6 @@ thinned_proposals = Kernel(
     "thinned_proposals",
     portable=_thinned_proposals,
     numba="linalgkit._kernels.numba_forms.thinning:thinned_proposals",
+    cupy="linalgkit._kernels.cupy_forms.thinning:thinned_proposals",
     supports=_supports,
 )

@@ -30,3 +30,25 @@ __global__ void row_contract(const T* __restrict__ Y, const T* __restrict__ B, l
   for (int k = 0; k < a; ++k) add_product(sum, wide(y[static_cast<long long>(k) * b]), wide(w[k]));
   narrow(sum, Z[place]);
 }
+
+// B (n x r): B[i, q] = sum over k of T_k(s[i]) L[panel[i], k, q], a thread a number: each runs the
+// recurrence in the precision of s while it sums in double.
+template <typename T, typename R, typename S, typename I>
+__global__ void panel_rows(const I* __restrict__ panel, const R* __restrict__ s,
+                           const T* __restrict__ L, long long n, int terms, int r,
+                           T* __restrict__ B) {
+  const long long place = static_cast<long long>(blockIdx.x) * THREADS + threadIdx.x;
+  if (place >= n * r) return;
+  const long long i = place / r;
+  const T* c = L + static_cast<long long>(panel[i]) * terms * r + place % r;
+  const R x = s[i], twice = x + x;
+  R last = R(1), next = x;
+  S sum = {};
+  for (int k = 0; k < terms; ++k) {
+    add_product(sum, static_cast<double>(last), wide(c[static_cast<long long>(k) * r]));
+    const R after = twice * next - last;
+    last = next;
+    next = after;
+  }
+  narrow(sum, B[place]);
+}

@@ -23,7 +23,7 @@ _MAX_BLOCKS = 512
 _RUN = 64
 
 
-def _real_columns(xp: Namespace, Z: Array) -> Array:
+def real_columns(xp: Namespace, Z: Array) -> Array:
     """Return `Z` (d, q) as float64 rows: (q, d) if real, (2 q, 2 d) interleaved if complex."""
     if Z.dtype.kind != "c":
         return xp.ascontiguousarray(xp.asarray(Z.T, dtype=xp.float64))
@@ -36,7 +36,7 @@ def _real_columns(xp: Namespace, Z: Array) -> Array:
 
 
 def _from_real_rows(xp: Namespace, D: Array, *, is_complex: bool) -> Array:
-    """Return ``X^H P`` (d, q) from real sums in the layout of :func:`_real_columns`."""
+    """Return ``X^H P`` (d, q) from real sums in the layout of :func:`real_columns`."""
     if not is_complex:
         return xp.ascontiguousarray(D.T)
     q, d = D.shape[0] // 2, D.shape[1] // 2
@@ -47,7 +47,7 @@ def _from_real_rows(xp: Namespace, D: Array, *, is_complex: bool) -> Array:
     return result
 
 
-def _row_layout(X: Array) -> tuple[np.int64, np.int64, np.int32]:
+def row_layout(X: Array) -> tuple[np.int64, np.int64, np.int32]:
     """Return stride in reals, number of rows, reals a row."""
     reals = 2 if X.dtype.kind == "c" else 1
     stride = X.strides[0] // (X.dtype.itemsize // reals)
@@ -57,7 +57,7 @@ def _row_layout(X: Array) -> tuple[np.int64, np.int64, np.int32]:
 def _sweep(xp: Namespace, X: Array, Z: Array, B: Array | None) -> tuple[Array, Array, Array]:
     """Return ``X Z`` or ``B - X Z``, ``X^H`` times that, and squared row norms or anything."""
     is_complex, b = X.dtype.kind == "c", X.shape[0]
-    W = _real_columns(xp, Z)
+    W = real_columns(xp, Z)
     P = xp.empty((b, Z.shape[1]), dtype=X.dtype if B is None else B.dtype)
     norms = xp.empty((b if B is None else 0,), dtype=xp.float64)
     D = xp.zeros(W.shape, dtype=xp.float64)
@@ -67,7 +67,7 @@ def _sweep(xp: Namespace, X: Array, Z: Array, B: Array | None) -> tuple[Array, A
         blocks = -(-b // rows_per_block)
         partial = xp.empty((blocks, *W.shape), dtype=xp.float64)
         given = norms if B is None else xp.ascontiguousarray(B)
-        data = (X, *_row_layout(X), W, given, P, norms, partial, np.int64(rows_per_block))
+        data = (X, *row_layout(X), W, given, P, norms, partial, np.int64(rows_per_block))
         is_residual = "false" if B is None else "true"
         instance = f"normal_product<{_REAL[X.dtype.char]}, {W.shape[0]}, {is_residual}>"
         launch("dense", instance, blocks, data, shared_bytes=8 * W.size)
@@ -108,5 +108,5 @@ def row_norms_squared(xp: Namespace, X: Array) -> Array:
     if X.shape[0]:
         instance = f"row_norms_squared<{_REAL[X.dtype.char]}>"
         blocks = -(-X.shape[0] * 32 // THREADS)
-        launch("dense", instance, blocks, (X, *_row_layout(X), norms))
+        launch("dense", instance, blocks, (X, *row_layout(X), norms))
     return norms

@@ -1,4 +1,5 @@
-// Normal product of CSR rows: a warp a row gathers for P and scatters to D.
+// Sums over CSR rows, a warp a row: norms, and the normal product, which gathers for P and scatters
+// to D.
 //
 // D is summed by atomic additions in double: its last bits depend on the order in which the
 // warps arrive. P and the norms do not.
@@ -38,4 +39,20 @@ __global__ void csr_normal_product(const T* __restrict__ data, const I* __restri
       atomic_add(target + k, share);
     }
   }
+}
+
+// Squared norms of CSR rows, a warp a row.
+template <typename T, typename S, typename I>
+__global__ void csr_row_norms_squared(const T* __restrict__ data, const I* __restrict__ indptr,
+                                      long long n, double* __restrict__ norms) {
+  const long long row = static_cast<long long>(blockIdx.x) * WARPS + threadIdx.x / WARP;
+  if (row >= n) return;
+  const int lane = threadIdx.x % WARP;
+  double norm = 0.0;
+  for (long long t = indptr[row] + lane; t < indptr[row + 1]; t += WARP) {
+    const S x = wide(data[t]);
+    norm += squared_modulus(x);
+  }
+  norm = warp_sum(norm);
+  if (lane == 0) norms[row] = norm;
 }

@@ -1,4 +1,4 @@
-"""Launching the CSR kernel, a warp a row."""
+"""Launching the CSR kernels, a warp a row."""
 
 from __future__ import annotations
 
@@ -36,3 +36,15 @@ def csr_normal_product(xp: Namespace, S: Any, Z: Array) -> tuple[Array, Array]:
     """Return ``S Z`` and ``S^H S Z``; see :func:`csr_normal_product_norms`."""
     P, D, _ = csr_normal_product_norms(xp, S, Z)
     return P, D
+
+
+def csr_row_norms_squared(xp: Namespace, S: Any) -> Array:
+    """Return the squared row norms."""
+    n = S.shape[0]
+    norms = xp.empty((n,), dtype=xp.float64)
+    if n:
+        scalar = "Complex<double>" if S.dtype.kind == "c" else "double"
+        index = _INDEX[S.indptr.dtype.itemsize]
+        instance = f"csr_row_norms_squared<{_STORED[S.dtype.char]}, {scalar}, {index}>"
+        launch("sparse", instance, -(-n * 32 // THREADS), (S.data, S.indptr, np.int64(n), norms))
+    return norms

@@ -1,4 +1,4 @@
-"""Launching the products of columns, a thread a product."""
+"""Launching tables of polynomials, a thread a variable, and products, a thread a product."""
 
 from __future__ import annotations
 
@@ -26,4 +26,27 @@ def tensor_basis(xp: Namespace, table: Array, columns: Array) -> Array:
         )
         instance = f"tensor_basis<{_SCALAR[table.dtype.char]}>"
         launch("tensor_basis", instance, -(-n * m // THREADS), arguments)
+    return result
+
+
+def recurrence_table(xp: Namespace, t: Array, coefficients: Array) -> Array:
+    """Return degrees 1 to p of every entry of `t`."""
+    given = xp.ascontiguousarray(xp.asarray(coefficients, dtype=t.dtype))
+    p = given.shape[1]
+    result = xp.empty((t.shape[0], t.shape[1] * p), dtype=t.dtype)
+    if result.size:
+        arguments = (xp.ascontiguousarray(t), np.int64(t.size), given, np.int32(p), result)
+        instance = f"recurrence_table<{_SCALAR[t.dtype.char]}>"
+        launch("tensor_basis", instance, -(-t.size // THREADS), arguments)
+    return result
+
+
+def recurrence_values(xp: Namespace, t: Array, degrees: Array, coefficients: Array) -> Array:
+    """Return for every number the polynomial of its own degree."""
+    given = xp.ascontiguousarray(xp.asarray(coefficients, dtype=xp.float64))
+    result = xp.empty(t.shape, dtype=xp.float64)
+    if t.size:
+        numbers = xp.ascontiguousarray(t), xp.ascontiguousarray(degrees)
+        arguments = (*numbers, np.int64(t.size), given, np.int32(given.shape[1]), result)
+        launch("tensor_basis", "recurrence_values", -(-t.size // THREADS), arguments)
     return result
