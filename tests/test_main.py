@@ -21,6 +21,7 @@ from matplotlib.image import imread
 
 import linalgkit.__main__ as job
 from linalgkit._demos import (
+    DEMOS,
     Context,
     _callables,
     _canonical,
@@ -38,6 +39,7 @@ from linalgkit._demos import (
 )
 from linalgkit.chebyshev import chebtucker
 from linalgkit.datasets import low_rank_entries, sodium_chloride
+from tests.test_demo_report import Page
 
 PICTURES = (
     "eigen-patches.png",
@@ -156,6 +158,15 @@ def test_the_job_prints_answers_and_saves_pictures(
     for word in ("IterativeImputer, the piece", "linear interpolation", "top_k", "cmfrec"):
         assert word in out
         assert word in (folder / "completion.md").read_text("utf-8")
+    assert out.endswith(f"report: {folder / 'report.html'}\n")
+    report = Page.read(folder / "report.html")
+    assert report.sections == [demo.name for demo in DEMOS]
+    assert sorted(report.pictures) == sorted((folder / name).read_bytes() for name in PICTURES)
+    assert all(report.alts)
+    for summary in report.summary:
+        assert len(summary) == 8
+        assert summary[0].split(":")[0] in report.sections
+    assert len(report.summary) >= len(DEMOS)
 
 
 @pytest.mark.usefixtures("small_photographs")
@@ -335,7 +346,7 @@ def test_tensorly_answers_to_the_same_ranks(monkeypatch: pytest.MonkeyPatch) -> 
     core, U = rng.standard_normal((2, 2, 2)), np.linalg.qr(rng.standard_normal((6, 2)))[0]
     X = np.einsum("abc,ia,jb,kc->ijk", core, U, U, U)
     monkeypatch.setattr(_compression.importlib.util, "find_spec", lambda name: None)
-    assert _compression._tensorly(X, (2, 2, 2), 1.0, 0) == []
+    assert _compression._tensorly(X, (2, 2, 2), 0) == []
     asked = []
 
     def tucker(X: Any, **options: Any) -> Any:
@@ -348,9 +359,9 @@ def test_tensorly_answers_to_the_same_ranks(monkeypatch: pytest.MonkeyPatch) -> 
     }
     monkeypatch.setattr(_compression.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(_compression.importlib, "import_module", modules.__getitem__)
-    rows = _compression._tensorly(X, (2, 2, 2), 1.0, 7)
+    found = _compression._tensorly(X, (2, 2, 2), 7)
     assert [(o["rank"], o["random_state"]) for o in asked] == [([2, 2, 2], 7)] * 2
-    assert [row[3] for row in rows] == ["5.0e-01"] * 2
+    assert [f.error for f in found] == pytest.approx([0.5] * 2)
 
 
 def test_without_tensorly_a_note_stands_for_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,13 +371,24 @@ def test_without_tensorly_a_note_stands_for_the_table(monkeypatch: pytest.Monkey
     context = SimpleNamespace(quick=True, like=np.ones(1), seed=0)
     monkeypatch.setattr(_compression, "_QUICK_GRID", 9)
     monkeypatch.setattr(_compression, "_tensorly", lambda *_: [])
-    note = _compression.tucker_table(context, solid)
+    formats = _compression.tucker_formats(context, solid)
+    note = _compression.tucker_block(formats)
     assert isinstance(note, str)
     assert "tensorly is not installed" in note
-    row = ("tensorly tucker", "ranks", "4", "1e-7", "0.1", "3")
-    monkeypatch.setattr(_compression, "_tensorly", lambda *_: [row])
-    table = _compression.tucker_table(context, solid)
-    assert [r[0] for r in table.rows] == ["sthosvd", "tensorly tucker"]
+    assert _compression.tucker_comparison(formats) == []
+    ours = formats.found[0]
+    rivals = [
+        _compression.Format(name, "ranks", ours.ranks, 2 * ours.error, times * ours.seconds)
+        for name, times in (("slow", 8.0), ("quick", 3.0))
+    ]
+    formats = formats._replace(found=[ours, *rivals])
+    table = _compression.tucker_block(formats)
+    assert [r[0] for r in table.rows] == ["sthosvd", "slow", "quick"]
+    assert [r[-1] for r in table.rows] == ["1", "8", "3"]
+    (comparison,) = _compression.tucker_comparison(formats)
+    assert comparison.rival == "quick, told the ranks"
+    assert comparison.ratio == pytest.approx(3.0)
+    assert comparison.lost == []
 
 
 def test_tables_of_functions_fit_a_terminal() -> None:
@@ -421,6 +443,17 @@ def test_a_restored_photograph_keeps_the_pixels_that_were_seen(tmp_path: Path) -
         assert found.picture.error(found.pixels) == pytest.approx(np.sqrt(np.mean(rest**2)))
         if found.name != "scikit-learn IterativeImputer, the piece":  # so few rows defeat it
             assert found.picture.error(found.pixels) < 20  # of a standard deviation of 70
+
+
+def test_pixels_are_held_out_wherever_the_photograph_is_trimmed(tmp_path: Path) -> None:
+    """Pixels hidden and held out by the same numbers would have nothing in common."""
+    y, x = np.mgrid[0:41, 0:53]  # no row and no column is cut off
+    pixels = np.stack([128 + 100 * np.sin(x / 9 + y / 7 + k) for k in range(3)], axis=2)
+    given = context(tmp_path)
+    hidden = np.random.default_rng(given.seed).random((41, 53)) < _restored.HIDDEN
+    found = _restored._ours(given, _restored.Picture(pixels, hidden), "ours")
+    assert found.result is not None
+    assert found.result.validation_rmse is not None
 
 
 def test_rivals_of_the_ratings_are_told_the_rank(monkeypatch: pytest.MonkeyPatch) -> None:

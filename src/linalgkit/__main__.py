@@ -5,8 +5,11 @@ from __future__ import annotations
 import _thread
 import argparse
 import os
+import shlex
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,9 +22,13 @@ from linalgkit import __version__
 from linalgkit._core.array import LIBRARIES, Array
 from linalgkit._demos import DEMOS, Context, Demo
 from linalgkit._demos._data import KEYS, UnusableDataError, read_canonical
+from linalgkit._demos._html import Failed, Finished, Report
+from linalgkit._demos._measure import circumstances
+from linalgkit._demos._section import summary_table
 
 _MOST_COMPONENTS = 32
 _AGAIN = 0.05  # seconds after which an interrupt that was swallowed is raised again
+_FAILED = 1  # a demo did not finish
 _INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 _OF_DATA = "chebyshev"  # the method that --data is for
 _NEEDED = {"sklearn": "scikit-learn", "PIL": "pillow", "matplotlib": "matplotlib", "tqdm": "tqdm"}
@@ -42,10 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0, 1 where something is missing, 130 after Ctrl-C.
+        Exit code: 0, 1 where something is missing or a demo has failed, 130 after Ctrl-C.
     """
     parser = _parser()
     options = parser.parse_args(argv)
+    options.given = list(sys.argv[1:] if argv is None else argv)
     if options.data is not None and _OF_DATA not in options.methods:
         parser.error(f"--data is for the method {_OF_DATA}, which --methods leaves out")
     if options.list:
@@ -95,10 +103,44 @@ def _run(options: argparse.Namespace) -> int:
         say=_say,
         data=None if options.data is None else read_canonical(options.data),
     )
+    finished: list[Finished] = []
+    failed: list[Failed] = []
     for demo in _chosen(options.methods):
-        for path in demo.run(context):
-            print(f"wrote {path}")
-    return 0
+        try:
+            finished.append(_timed(demo, context))
+        except Exception as error:  # the others go on, and the report tells of it
+            traceback.print_exc()
+            failed.append(Failed(demo.name, f"{type(error).__name__}: {error}"))
+    print("\n" + summary_table([part.section for part in finished]).text() + "\n")
+    print(f"report: {_written(options, finished, failed)}")
+    return _FAILED if failed else 0
+
+
+def _timed(demo: Demo, context: Context) -> Finished:
+    """Run a demo, and name the files that it wrote."""
+    start = time.perf_counter()
+    section = demo.run(context)
+    seconds = time.perf_counter() - start
+    for path in section.paths:
+        _say(f"wrote {path}")
+    _say(f"{demo.name}: {seconds:.1f} s\n")
+    return Finished(section, seconds)
+
+
+def _written(options: argparse.Namespace, finished: list[Finished], failed: list[Failed]) -> Path:
+    """Write the report, whole or not at all, and return where it lies."""
+    report = Report(
+        finished,
+        failed,
+        [demo.name for demo in DEMOS if demo.name not in options.methods],
+        circumstances(),
+        shlex.join(["python", "-m", "linalgkit", *options.given]),
+        options.quick,
+    )
+    path, part = (options.output / name for name in ("report.html", "report.html.part"))
+    part.write_text(report.html(), encoding="utf-8")
+    part.replace(path)
+    return Path(path)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,7 +151,13 @@ def _parser() -> argparse.ArgumentParser:
     names = [demo.name for demo in DEMOS]
     add = parser.add_argument
     add("--methods", nargs="+", choices=names, default=names, metavar="NAME", help="which to run")
-    add("--output", type=Path, default=Path("linalgkit-output"), metavar="DIR", help="for pictures")
+    add(
+        "--output",
+        type=Path,
+        default=Path("linalgkit-output"),
+        metavar="DIR",
+        help="for the report",
+    )
     add("--library", choices=LIBRARIES, default="numpy", help="array library of our methods")
     add(
         "--components",

@@ -1,6 +1,6 @@
 """The main job, one file a method: real input, the answer, its certificate, and its rivals.
 
-A method joins with a file that has ``run(context) -> list[Path]`` and one line in :data:`DEMOS`.
+A method joins with a file that has ``run(context) -> Section`` and one line in :data:`DEMOS`.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import cast
 
 from linalgkit._demos._context import Context
+from linalgkit._demos._section import Section
 
-__all__ = ["DEMOS", "Context", "Demo"]
+__all__ = ["DEMOS", "Context", "Demo", "Section"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Demo:
     name: str
     summary: str
 
-    def run(self, context: Context) -> list[Path]:
-        """Run it and return the files that it wrote."""
+    def run(self, context: Context) -> Section:
+        """Run it, and return what it told and wrote."""
         module = import_module(f"linalgkit._demos.{self.name}")
-        return cast("Callable[[Context], list[Path]]", module.run)(context)
+        return cast("Callable[[Context], Section]", module.run)(context)
 
 
 DEMOS = (

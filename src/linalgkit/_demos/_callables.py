@@ -20,6 +20,7 @@ from linalgkit._core.array import (
 from linalgkit._demos._canonical import most
 from linalgkit._demos._context import Context
 from linalgkit._demos._pictures import empty_figure, grid
+from linalgkit._demos._section import Comparison
 from linalgkit._demos._table import Table, small
 from linalgkit.chebyshev import ChebTucker, chebtucker
 from linalgkit.plotting import FunctionDisplay, Slice
@@ -208,6 +209,20 @@ def function_legend(found: Sequence[Fitted]) -> str:
     """Return what the table says."""
     agreement = max(f.agreement for f in found)
     return _LEGEND.format(fresh=_FRESH, points=_POINTS, agreement=agreement)
+
+
+def function_comparison(found: Sequence[Fitted]) -> Comparison:
+    """Return the values of the hardest function beside NumPy's."""
+    hardest = max(found, key=lambda f: f.rival)
+    T = hardest.function
+    return Comparison(
+        f"{hardest.named.name} to {hardest.named.tol:.0e}, {_POINTS:,} values",
+        f"error {small(hardest.error)} of the largest value, {T.n_evals:,} evaluations",
+        f"error told {small(T.error_estimate / T.scale)}",
+        hardest.values,
+        f"NumPy's chebval3d, all coefficients, by {_FEW} of the values",
+        hardest.rival,
+    )
 
 
 def save_errors(context: Context, path: Path) -> None:

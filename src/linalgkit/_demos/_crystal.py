@@ -19,6 +19,7 @@ from linalgkit._core.array import (
 )
 from linalgkit._demos._canonical import most
 from linalgkit._demos._context import Context
+from linalgkit._demos._section import Comparison
 from linalgkit._demos._table import Table, small
 from linalgkit.chebyshev import ChebTucker, long_range_potential, short_range_potential
 from linalgkit.datasets import IonicCrystal, sodium_chloride
@@ -242,6 +243,24 @@ def crystal_legend(solids: Sequence[Solid]) -> str:
         _LEGEND.format(total=small(max(s.total for s in solids)), points=_POINTS, heat=_HEAT)
         + f"\nMadelung's constant from the {count:,} ions, by both parts at the innermost ion: "
         f"{found:.6f};\nof the infinite crystal {MADELUNG:.6f}."
+    )
+
+
+def crystal_comparison(solids: Sequence[Solid]) -> Comparison:
+    """Return the values of the largest potential beside their direct sums."""
+    largest = max(solids, key=lambda s: s.crystal.charges.shape[0])
+    T = largest.function
+    return Comparison(
+        f"potential of {largest.crystal.charges.shape[0]:,} ions at {_POINTS:,} points",
+        f"error {small(largest.error)} of the largest value; ranks {max(T.ranks)}",
+        f"error told {small(T.error_estimate / T.scale)}",
+        largest.build + largest.values,
+        f"direct sums, by {largest.checked:,} of the points",
+        largest.direct,
+        "" if largest.error <= TOL else "error",
+        largest.error,
+        0.0,
+        "within the tolerance",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from linalgkit._core.array import numpy_namespace, synchronise, to_numpy
 from linalgkit._demos._context import Context
 from linalgkit._demos._measure import TRACED, Meter, traced_memory
+from linalgkit._demos._section import Comparison
 from linalgkit._demos._table import NOTHING, Table, plain, significant, small
 from linalgkit.bayes import KroneckerOperator, KronSBLResult, kron_sbl, theory
 from linalgkit.datasets import kronecker_sparse
@@ -148,6 +149,19 @@ def recovery_legend(found: Sequence[Recovery]) -> str:
     )
 
 
+def recovery_comparison(found: Recovery) -> Comparison:
+    """Return a large problem, which no rival can hold."""
+    problem, result = found.problem, found.result
+    rate = problem.support_rate(result.support)
+    return Comparison(
+        f"{found.size.name} unknowns, {math.prod(problem.y.shape):,} equations",
+        f"support {'exact' if rate == 1.0 else 'wrong'}, noise variance "
+        f"{result.noise_var / problem.noise_var:.4f} of the true one",
+        f"slope left {small(result.kkt_residual)}; {result.status}",
+        found.seconds,
+    )
+
+
 # ---------------------------------------------------------------- beside dense learning
 
 
@@ -161,8 +175,8 @@ class Small(NamedTuple):
     certificate: str
 
 
-def small_problems(context: Context) -> Table:
-    """Return ours beside scikit-learn's dense automatic relevance determination."""
+def small_problems(context: Context) -> list[Small]:
+    """Solve with ours, scikit-learn's dense automatic relevance determination, and the oracle."""
     make_ard = context.scikit("linear_model.ARDRegression")
     draws = _QUICK_DRAWS if context.quick else _DRAWS
     ours = Small("kron_sbl, auto", [], [], [], "evidence, slope, gain, variances")
@@ -178,7 +192,13 @@ def small_problems(context: Context) -> Table:
             way.errors.append(error)
             way.seconds.append(seconds)
             way.counts.append(count)
+    return [ours, dense, best]
+
+
+def small_table(ways: Sequence[Small]) -> Table:
+    """Return errors, numbers of non-zeros and times."""
     widths, rows, nonzeros = (math.prod(numbers) for numbers in _SMALL)
+    draws = len(ways[0].errors)
     header = (
         f"{widths} unknowns, {nonzeros} not zero,\n{rows} equations, {draws} draws",
         "mean\nerror",
@@ -186,8 +206,26 @@ def small_problems(context: Context) -> Table:
         "ms",
         "says of itself",
     )
-    lines = [_small_line(way) for way in (ours, dense, best)]
+    lines = [_small_line(way) for way in ways]
     return Table(header, lines, left=frozenset({header.index("says of itself")}))
+
+
+def small_comparison(ways: Sequence[Small]) -> Comparison:
+    """Return ours beside dense learning."""
+    widths, rows, nonzeros = (math.prod(numbers) for numbers in _SMALL)
+    ours, dense = ways[:2]
+    error, other = (sum(way.errors) / len(way.errors) for way in (ours, dense))
+    return Comparison(
+        f"{widths} unknowns, {rows} equations",
+        f"error {significant(error, 2)}; {median(ours.counts):.0f} of {nonzeros} non-zeros",
+        ours.certificate,
+        median(ours.seconds),
+        dense.name,
+        median(dense.seconds),
+        "error",
+        error,
+        other,
+    )
 
 
 def _ours(problem: Any) -> tuple[float, float, int]:

@@ -29,9 +29,8 @@ def save_patches(report: Report, patch_shape: tuple[int, ...], path: Path) -> No
 
 def save_spectra(report: Report, path: Path) -> None:
     """Save the eigenvalues of those with a certificate beside the exact ones."""
-    exact = report.contenders[0].found.variances
     judged = [(c, error) for c, error in report.judged() if c.found.result is not None]
-    displays = [_spectrum(c, exact) for c, _ in judged]
+    displays = [_spectrum(c, report.exact(c.order).variances) for c, _ in judged]
     columns = -(-len(displays) // 2)
     figure = empty_figure(displays[0], (3.9 * columns, 6.2))
     panels = grid(figure, 2, columns)
@@ -54,7 +53,7 @@ def _spectrum(contender: Contender, exact: Array) -> SpectrumDisplay:
 def _title(contender: Contender, error: float, separator: str) -> str:
     """Return the name and what is true of the answer."""
     if contender.name == EXACT:
-        return f"{contender.name}: the exact answer"
+        return f"{contender.name}, {contender.order}: the exact answer"
     return f"{contender.name}, {contender.order}{separator}sin² of the angle {error:.1e}"
 
 

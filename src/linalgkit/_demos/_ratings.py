@@ -12,6 +12,7 @@ from typing import NamedTuple
 from linalgkit._core.array import numpy_namespace, to_numpy
 from linalgkit._demos._context import Context
 from linalgkit._demos._measure import Meter
+from linalgkit._demos._section import Comparison
 from linalgkit._demos._table import NOTHING, Table
 from linalgkit.completion import CompletionResult, complete_matrix
 from linalgkit.datasets import LowRankEntries, low_rank_entries
@@ -155,6 +156,23 @@ def _line(found: Rated) -> tuple[str, ...]:
         covered = f"{100 * found.covered:.1f} %"
         told = (str(r.rank), f"{r.noise_estimate:.3f}", covered, str(r.sweeps), r.status)
     return (found.name, error, f"{found.seconds:.2f}", *told)
+
+
+def rating_comparison(problem: LowRankEntries, everyone: list[Rated]) -> Comparison:
+    """Return ours beside cmfrec, which has the same aim; alone where it is not installed."""
+    ours = everyone[0]
+    rivals = [found for found in everyone[1:] if not math.isnan(found.error)]
+    m, n = problem.shape
+    told = (
+        f"{problem.matrix.nnz:,} noisy entries of {m:,} x {n:,}",
+        f"relative error {ours.error:.4f}, rank {ours.result.rank if ours.result else 0} found",
+        f"{100 * ours.covered:.1f} % in {100 * _LEVEL:.0f} % intervals",
+        ours.seconds,
+    )
+    if not rivals:
+        return Comparison(*told)
+    rival = rivals[0]
+    return Comparison(*told, rival.name, rival.seconds, "error", ours.error, rival.error)
 
 
 def rating_legend(problem: LowRankEntries, everyone: list[Rated]) -> str:

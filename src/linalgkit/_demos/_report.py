@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from linalgkit._core.linalg import subspace_sin2
 from linalgkit._demos._contenders import EXACT, Answer, Contender
 from linalgkit._demos._measure import TRACED
+from linalgkit._demos._section import Block, Comparison
 from linalgkit._demos._table import NOTHING, Table, plain, significant, small
 
 _HEADER = (
@@ -38,7 +39,7 @@ class Report:
     Attributes
     ----------
     contenders : list of Contender
-        The exact answer first.
+        The exact answers first.
     errors : list of float
         True error of each.
     library : str
@@ -51,25 +52,42 @@ class Report:
 
     @classmethod
     def make(cls, contenders: Sequence[Contender], library: str) -> Report:
-        """Judge contenders that have answered by the exact answer among them."""
+        """Judge contenders that have answered by the exact answers among them."""
         ranked = sorted(contenders, key=lambda c: c.name != EXACT)
-        truth = ranked[0].found.vectors
-        return cls(ranked, [subspace_sin2(c.found.vectors, truth) for c in ranked], library)
+        truths = {c.order: c.found.vectors for c in ranked if c.name == EXACT}
+        errors = [subspace_sin2(c.found.vectors, truths[c.order]) for c in ranked]
+        return cls(ranked, errors, library)
+
+    def exact(self, order: str) -> Answer:
+        """Return the exact answer in one order of the rows."""
+        return next(c.found for c in self.contenders if (c.name, c.order) == (EXACT, order))
 
     def judged(self) -> list[tuple[Contender, float]]:
         """Return all contenders with their true errors."""
         return list(zip(self.contenders, self.errors, strict=True))
 
-    def text(self) -> str:
-        """Return the report for a terminal."""
-        parts = [table.text() for table in (self.eigenvalues(), *self.results())]
-        return "\n" + "\n\n".join([*parts, "\n".join(_LEGEND), "\n".join(self.notes())])
+    def blocks(self) -> list[Block]:
+        """Return tables, their legend and remarks."""
+        return [self.eigenvalues(), *self.results(), "\n".join(_LEGEND), tuple(self.notes())]
 
-    def markdown(self, circumstances: str) -> str:
-        """Return the report as a page."""
-        parts = [table.markdown() for table in (*self.results(), self.eigenvalues())]
-        notes = "\n".join(f"* {note}" for note in self.notes())
-        return "\n\n".join([f"Measured {circumstances}.", *parts, " ".join(_LEGEND), notes]) + "\n"
+    def comparison(self, ours: str, rival: str, order: str, rows: str) -> Comparison:
+        """Return ours beside a rival in one order of the rows."""
+        found = {c.name: (c, error) for c, error in self.judged() if c.order == order}
+        (c, error), (other, other_error) = found[ours], found[rival]
+        k = c.found.vectors.shape[1]
+        result = c.found.result
+        estimate = small(result.error_estimate) if result is not None else NOTHING
+        return Comparison(
+            rows,
+            f"{k} eigenvectors, sin² of the angle {small(error)} ({ours})",
+            f"error told {estimate}",
+            c.meter.seconds,
+            f"scikit-learn {rival.replace(', ', ', batches of ')}",
+            other.meter.seconds,
+            "error",
+            error,
+            other_error,
+        )
 
     def eigenvalues(self) -> Table:
         """Return the leading eigenvalues as found by everyone."""

@@ -18,6 +18,7 @@ from linalgkit._core.validation import AccuracyWarning
 from linalgkit._demos._context import Context
 from linalgkit._demos._measure import Meter
 from linalgkit._demos._photographs import photographs
+from linalgkit._demos._section import Comparison
 from linalgkit._demos._table import NOTHING, Table
 from linalgkit.completion import CompletionResult, complete_matrix
 
@@ -155,7 +156,8 @@ def _ours(context: Context, picture: Picture, name: str) -> Restored:
     """Complete the table of patches; some pixels that are seen are held out."""
     picture = _trimmed(picture)
     channels = picture.pixels.shape[2]
-    rng = _HOST.random.default_rng(context.seed)
+    # Not the numbers that have hidden the pixels: none of those seen would be held out.
+    rng = _HOST.random.default_rng(_HOST.random.SeedSequence(context.seed, spawn_key=(1,)))
     aside = ~picture.hidden & (rng.random(picture.hidden.shape) < _ASIDE)
     xp, device = namespace_of(context.like)
     table, held = (
@@ -259,6 +261,29 @@ def _certificate(result: CompletionResult | None) -> tuple[str, str, str]:
     if result is None or result.validation_rmse is None:
         return (NOTHING,) * 3
     return str(result.rank), f"{result.noise_estimate:.2f}", f"{result.validation_rmse:.2f}"
+
+
+def restored_comparisons(everyone: list[Restored]) -> list[Comparison]:
+    """Return ours beside interpolation, and on the piece beside chained regressions."""
+    whole, interpolated, piece, _, chained = everyone
+    return [_beside(whole, interpolated), _beside(piece, chained)]
+
+
+def _beside(ours: Restored, rival: Restored) -> Comparison:
+    h, w = ours.picture.hidden.shape
+    error, other = (r.picture.error(r.pixels) for r in (ours, rival))
+    assert ours.result is not None
+    return Comparison(
+        f"{h} x {w} pixels, {100 * HIDDEN:.0f} % of them hidden",
+        f"hidden pixels within {error:.1f} of 255 (root mean square)",
+        f"{100 * ours.covered:.0f} % of the hidden entries in {100 * LEVEL:.0f} % intervals",
+        ours.seconds,
+        rival.name,
+        rival.seconds,
+        "error",
+        error,
+        other,
+    )
 
 
 def restored_legend(r: Restored) -> str:

@@ -23,6 +23,7 @@ from linalgkit._core.array import (
 from linalgkit._demos._context import Context
 from linalgkit._demos._measure import Meter
 from linalgkit._demos._photographs import photographs
+from linalgkit._demos._section import Comparison
 from linalgkit._demos._surrogates import seeds
 from linalgkit._demos._table import NOTHING, Table
 from linalgkit.datasets import neighbour_equations
@@ -182,8 +183,8 @@ def _ways(problem: Photographs, seed: int) -> list[Way]:
 # ----------------------------------------------------------------------------------- the race
 
 
-def rows_of_patches(context: Context, trials: int) -> tuple[list[Way], Table, str]:
-    """Pick rows in every way; return what came of it, a table and its legend."""
+def rows_of_patches(context: Context, trials: int) -> tuple[Photographs, list[Way]]:
+    """Pick rows in every way; return the problem and what came of it."""
     problem = Photographs(context)
     ways = _ways(problem, context.seed)
     with context.progress("rows", total=len(ways) * trials) as bar:
@@ -193,13 +194,42 @@ def rows_of_patches(context: Context, trials: int) -> tuple[list[Way], Table, st
                 way.picked.append(found)
                 way.excess.append(problem.excess(found.x))
                 bar.update(1)
+    return problem, ways
+
+
+def row_table(problem: Photographs, ways: list[Way]) -> Table:
+    """Return excess, lmin and times of every way."""
     n, p = problem.rows.shape
-    table = Table((f"{n:,} rows,\n{p} unknowns", *_HEADER), [_line(way) for way in ways])
+    return Table((f"{n:,} rows,\n{p} unknowns", *_HEADER), [_line(way) for way in ways])
+
+
+def row_legend(problem: Photographs, ways: list[Way], trials: int) -> str:
+    """Return what the table says, and which way did best."""
+    p = problem.rows.shape[1]
     text = "\n".join(_LEGEND).format(
         seeds=seeds(trials), ROWS=ROWS, gaussian=100 * p / (ROWS - p - 1)
     )
     best = min(ways, key=lambda way: median(way.excess))
-    return ways, table, f"{text}\nSmallest median excess: {best.name}."
+    return f"{text}\nSmallest median excess: {best.name}."
+
+
+def row_comparison(problem: Photographs, ways: list[Way]) -> Comparison:
+    """Return weighted rows of a determinantal process beside uniform ones."""
+    by_name = {way.name: way for way in ways}
+    ours, rival = by_name["rdpp"], by_name["uniform rows"]
+    n, p = problem.rows.shape
+    excess, other = (median(way.excess) for way in (ours, rival))
+    return Comparison(
+        f"{ROWS} of {n:,} pixels, {p} unknowns",
+        f"squared residual {100 * excess:.0f} % over the smallest",
+        f"lmin {min(found.lmin for found in ours.picked):.2g} at least",
+        ours.set_up + median(found.seconds for found in ours.picked),
+        f"{rival.name}, numpy.linalg.lstsq",
+        median(found.seconds for found in rival.picked),
+        "excess",
+        excess,
+        other,
+    )
 
 
 def _line(way: Way) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from linalgkit._core.array import Array, asarray, namespace_of, numpy_namespace, to_numpy
 from linalgkit._demos._context import Context
 from linalgkit._demos._measure import Meter
+from linalgkit._demos._section import Comparison
 from linalgkit._demos._table import NOTHING, Table
 from linalgkit.datasets import BOREHOLE_RANGES, OTL_CIRCUIT_RANGES, borehole, otl_circuit
 from linalgkit.sampling import Legendre, TensorBasis, multi_index, sample_design, weighted_lstsq
@@ -294,6 +295,24 @@ def surrogate_summary(cases: list[Case]) -> list[str]:
 def _counts(winners: list[str]) -> str:
     """Return how often each way won."""
     return ", ".join(f"{name} {winners.count(name)}" for name in WAYS if name in winners)
+
+
+def surrogate_comparison(case: Case) -> Comparison:
+    """Return repeated determinantal processes beside a Latin hypercube, with the fewest runs."""
+    ratio = RATIOS[0]
+    ours, rival = case.trials["rdpp", ratio], case.trials["Latin hypercube", ratio]
+    error, other = median(ours.errors), median(rival.errors)
+    return Comparison(
+        f"{case.model.name}, {case.n(ratio)} runs for {case.host.dim} polynomials",
+        f"error {error / case.best:.2f} times the smallest (median)",
+        f"lmin {min(ours.lmins):.2g} at least, before any run",
+        median(ours.seconds),
+        "Latin hypercube, numpy.linalg.lstsq",
+        median(rival.seconds),
+        "error",
+        error,
+        other,
+    )
 
 
 def surrogate_legend(context: Context, trials: int) -> str:

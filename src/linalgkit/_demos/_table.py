@@ -41,16 +41,17 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table as Markdown."""
-        marks = [":--" if self._is_left(j) else "--:" for j in range(len(self.header))]
+        marks = [":--" if self.is_left(j) else "--:" for j in range(len(self.header))]
         lines = [[cell.replace("\n", " ") for cell in self.header], marks, *self.rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    def _is_left(self, j: int) -> bool:
+    def is_left(self, j: int) -> bool:
+        """Return whether column `j` holds words."""
         return j == 0 or j in self.left
 
     def _line(self, row: Sequence[str], widths: Sequence[int]) -> str:
         cells = [
-            cell.ljust(width) if self._is_left(j) else cell.rjust(width)
+            cell.ljust(width) if self.is_left(j) else cell.rjust(width)
             for j, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         return "  ".join(cells).rstrip()

@@ -16,6 +16,7 @@ from linalgkit._core.array import asarray, namespace_of, numpy_namespace, to_num
 from linalgkit._demos._context import Context
 from linalgkit._demos._measure import Meter
 from linalgkit._demos._photographs import photographs
+from linalgkit._demos._section import Comparison
 from linalgkit._demos._table import NOTHING, Table, small
 from linalgkit.svd import MatrixClustering, cluster_matrices
 
@@ -48,6 +49,8 @@ class Way:
     ----------
     name : str
         Its line in the table.
+    blocks : int
+        How many there were.
     stored : int
         Numbers that it takes.
     groups : int
@@ -63,6 +66,7 @@ class Way:
     """
 
     name: str
+    blocks: int
     stored: int
     groups: int
     alone: int
@@ -71,9 +75,14 @@ class Way:
     seconds: float
     note: str = ""
 
+    @property
+    def pixels(self) -> int:
+        """Numbers in all blocks as they are."""
+        return self.blocks * _SIDE * _SIDE
 
-def tile_report(context: Context) -> tuple[Table, str, str]:
-    """Store the blocks in every way; return the table, its legend and what the certificates say."""
+
+def tile_ways(context: Context) -> list[Way]:
+    """Store the blocks in every way."""
     tiles = _tiles(photographs(context, _SIDE))
     if context.library == "jax":
         tiles = tiles[:: -(-tiles.shape[0] // _FEW)]
@@ -84,10 +93,35 @@ def tile_report(context: Context) -> tuple[Table, str, str]:
         for job in jobs:
             ways.append(job())
             bar.update(1)
-    rows = [_line(way, tiles.size) for way in ways]
-    first = f"{tiles.shape[0]:,} blocks\nof {_SIDE} x {_SIDE} within {100 * _EPS:g} %"
-    notes = [way.note for way in ways if way.note]
-    return Table((first, *_HEADER), rows), "\n".join(_LEGEND), "\n".join(notes)
+    return ways
+
+
+def tile_table(ways: list[Way]) -> Table:
+    """Return what every way stores, proves and takes."""
+    first = f"{ways[0].blocks:,} blocks\nof {_SIDE} x {_SIDE} within {100 * _EPS:g} %"
+    return Table((first, *_HEADER), [_line(way) for way in ways])
+
+
+def tile_words(ways: list[Way]) -> tuple[str, tuple[str, ...]]:
+    """Return the legend of the table, and what the certificates say."""
+    return "\n".join(_LEGEND), tuple(way.note for way in ways if way.note)
+
+
+def tile_comparison(ways: list[Way]) -> Comparison:
+    """Return our groups of the lower rank beside the best of the rivals."""
+    ours, rivals = ways[0], ways[len(_RANKS) :]
+    rival = min(rivals, key=lambda way: way.stored)
+    return Comparison(
+        f"{ours.blocks:,} blocks of {_SIDE} x {_SIDE} pixels within {100 * _EPS:g} %",
+        f"{ours.pixels / ours.stored:.2f} times fewer numbers ({ours.name})",
+        f"each group's error proved, {ours.proved:.4f} at most",
+        ours.seconds,
+        f"numpy.linalg.svd: {rival.name}",
+        rival.seconds,
+        "storage",
+        ours.stored,
+        rival.stored,
+    )
 
 
 def _tiles(images: list[Any]) -> Any:
@@ -139,7 +173,7 @@ def _judged(found: MatrixClustering, tiles: Any, rank: int, seconds: float) -> W
         f'{name} (status "{found.status}"): in {inside} of {groups} the smallest error that there '
         "is lies in the certified interval, and the error of what is stored below its upper end."
     )
-    return Way(name, stored, groups, alone, max(proved), max(true), seconds, note)
+    return Way(name, len(tiles), stored, groups, alone, max(proved), max(true), seconds, note)
 
 
 def _joint(tiles: Any) -> Way:
@@ -152,7 +186,8 @@ def _joint(tiles: Any) -> Way:
     stored = rank * sum(side.shape)
     rest = side - U[:, :rank] @ (U[:, :rank].T @ side)
     true = float((rest * rest).sum() / (side * side).sum()) ** 0.5
-    return Way(f"one SVD, rank {rank}", stored, 1, 0, float("nan"), true, meter.seconds)
+    name = f"one SVD, rank {rank}"
+    return Way(name, len(tiles), stored, 1, 0, float("nan"), true, meter.seconds)
 
 
 def _apart(tiles: Any) -> Way:
@@ -166,7 +201,8 @@ def _apart(tiles: Any) -> Way:
     stored = int(ranks[~whole].sum()) * 2 * _SIDE + int(whole.sum()) * _SIDE * _SIDE
     places = numpy_namespace().arange(tiles.shape[0])
     true = float(tails[places, ranks][~whole].max(initial=0.0))
-    return Way("an SVD each", stored, 0, tiles.shape[0], float("nan"), true, meter.seconds)
+    count = len(tiles)
+    return Way("an SVD each", count, stored, 0, count, float("nan"), true, meter.seconds)
 
 
 def _tails(s: Any) -> Any:
@@ -184,11 +220,11 @@ def _beside(tiles: Any) -> Any:
     return tiles.transpose(1, 0, 2).reshape(_SIDE, -1)
 
 
-def _line(way: Way, pixels: int) -> tuple[str, ...]:
+def _line(way: Way) -> tuple[str, ...]:
     return (
         way.name,
         f"{way.stored:,}",
-        f"{pixels / way.stored:.2f}",
+        f"{way.pixels / way.stored:.2f}",
         str(way.groups) if way.groups else NOTHING,
         f"{way.alone:,}" if way.groups else NOTHING,
         small(way.proved) if way.proved != way.proved else f"{way.proved:.5f}",

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from linalgkit._core.array import numpy_namespace, synchronise, to_numpy
 from linalgkit._core.validation import AccuracyWarning
 from linalgkit._demos._context import Context
+from linalgkit._demos._section import Comparison
 from linalgkit._demos._table import NOTHING, Table, significant, small
 from linalgkit.bayes import kron_omp, kron_sbl, theory
 from linalgkit.datasets import irs_channel
@@ -206,6 +207,26 @@ def _nats(fall: float) -> str:
 def uplink_legend(study: Uplink) -> str:
     """Return what the table says."""
     return "\n".join(_LEGEND).format(channels=study.channels, unusable=_UNUSABLE)
+
+
+def uplink_comparison(study: Uplink) -> Comparison:
+    """Return the default beside the best of the paper's algorithms, over all solves."""
+    published = [way for way in WAYS if "published" in way]
+    overall = {way: mean(f.error for f in study.all_of(way)) for way in (OURS, *published)}
+    best = min(published, key=lambda way: overall[way])
+    ours, rival = study.all_of(OURS), study.all_of(best)
+    useless = sum(f.error > _UNUSABLE for f in ours)
+    return Comparison(
+        f"{study.channels} radio channels at {len(study.snrs)} noise levels",
+        f"mean error {significant(overall[OURS], 2)}; {useless} of {len(ours)} useless",
+        f"slope left {small(max(f.kkt for f in ours))} at most",
+        median(f.seconds for f in ours),
+        best,
+        median(f.seconds for f in rival),
+        "error",
+        overall[OURS],
+        overall[best],
+    )
 
 
 def uplink_summary(study: Uplink) -> str:

@@ -17,17 +17,21 @@ from linalgkit._demos._context import Context
 from linalgkit._demos._many_unknowns import (
     Recovery,
     recover,
+    recovery_comparison,
     recovery_legend,
     recovery_table,
+    small_comparison,
     small_problems,
+    small_table,
 )
-from linalgkit._demos._measure import circumstances
 from linalgkit._demos._pictures import empty_figure, grid
+from linalgkit._demos._section import Face, Picture, Section, Story
 from linalgkit._demos._uplink import (
     OURS,
     WAYS,
     Uplink,
     measure_uplink,
+    uplink_comparison,
     uplink_legend,
     uplink_summary,
     uplink_table,
@@ -42,27 +46,55 @@ _STYLES = ("o-", "s-", "v--", "^--", "D--", "x:", "-")
 _COLOURS = (BLUE, "#7aa6d6", ORANGE, "#e0a030", "#8c4a9e", MUTED, INK)
 
 
-def run(context: Context) -> list[Path]:
+_FACE = Face(
+    "A million unknowns, most of them zero",
+    "Far fewer equations than unknowns, but the unknowns are a grid of a few rows, columns and "
+    "layers that matter, as the angles of a radio channel are: find which ones, their values and "
+    "the noise, with nothing told. No matrix of the size of the problem can be stored.",
+    """\
+from linalgkit.bayes import kron_sbl
+
+result = kron_sbl([H1, H2, H3], y)  # y = (H1 kron H2 kron H3) x + noise
+print(result.support, result.noise_var, result.status)
+print(result.kkt_residual, result.excluded_gain, result.price)
+print(result.coef.shape, result.variance().max())""",
+)
+
+
+def run(context: Context) -> Section:
     """Solve, print the tables and save the pictures."""
-    context.say(f"Sparse unknowns seen through Kronecker products ({context.library}).")
+    lead = f"Sparse unknowns seen through Kronecker products ({context.library})."
+    story = Story(context, "bayes", _FACE, lead)
     study = measure_uplink(context)
-    channels = uplink_table(study)
-    notes = [uplink_legend(study), uplink_summary(study)]
-    context.say("\n" + "\n\n".join([channels.text(), *notes]))
+    story.tell(uplink_table(study), uplink_legend(study), uplink_summary(study))
     found = recover(context)
-    large, legend = recovery_table(found), recovery_legend(found)
-    context.say("\n" + "\n\n".join([large.text(), legend]))
+    story.tell(recovery_table(found), recovery_legend(found))
     few = small_problems(context)
-    context.say("\n" + few.text())
-    page = context.output / "bayes.md"
-    tables = [channels.markdown(), *notes, large.markdown(), legend, few.markdown()]
-    lines = [text if text.startswith("|") else " ".join(text.split("\n")) for text in tables]
-    text = "\n\n".join([f"Measured {circumstances()}.", *lines])
-    page.write_text(text + "\n", encoding="utf-8")
-    pictures = [context.output / f"bayes-{name}.png" for name in ("channels", "million")]
-    _save_channels(study, pictures[0])
-    _save_million(found[0], pictures[1])
-    return [page, *pictures]
+    story.tell(small_table(few))
+    channels, million = (story.file(f"bayes-{name}.png") for name in ("channels", "million"))
+    _save_channels(study, channels)
+    _save_million(found[0], million)
+    comparisons = [uplink_comparison(study), recovery_comparison(found[-1]), small_comparison(few)]
+    return story.end(_pictures(channels, million), comparisons)
+
+
+def _pictures(channels: Path, million: Path) -> list[Picture]:
+    return [
+        Picture(
+            channels,
+            "Left: mean error of the channel over the signal-to-noise ratio, a line a method. "
+            "Right: the error of every single channel at one ratio.",
+            "Left: mean errors; a method that misses one channel shows it. Right: every channel; "
+            "near 1 nothing of it is known.",
+        ),
+        Picture(
+            million,
+            "Left: the weights of the indices of each of three modes, the true ones marked. Right: "
+            "errors of the coefficients over their posterior standard deviations.",
+            "Left: which indices of the three modes were found, beside the true ones. Right: the "
+            "error of each coefficient in units of what the answer says of its own uncertainty.",
+        ),
+    ]
 
 
 # ------------------------------------------------------------------------------- the pictures

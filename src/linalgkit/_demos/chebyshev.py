@@ -12,22 +12,28 @@ from typing import Any
 from linalgkit._core.array import asarray, namespace_of, numpy_namespace, to_numpy
 from linalgkit._demos._callables import (
     fit_functions,
+    function_comparison,
     function_legend,
     function_table,
     save_errors,
 )
 from linalgkit._demos._canonical import data_legend, data_table, reduce_data, save_data
-from linalgkit._demos._compression import tucker_table
+from linalgkit._demos._compression import (
+    tucker_block,
+    tucker_comparison,
+    tucker_formats,
+)
 from linalgkit._demos._context import Context
 from linalgkit._demos._crystal import (
     VOLT,
     Solid,
+    crystal_comparison,
     crystal_legend,
     crystal_table,
     measure_crystals,
 )
-from linalgkit._demos._measure import circumstances
-from linalgkit._demos._table import Table
+from linalgkit._demos._data import CanonicalTensor
+from linalgkit._demos._section import Face, Picture, Section, Story
 from linalgkit.chebyshev import ChebTucker
 from linalgkit.plotting import FunctionDisplay, Slice
 from linalgkit.plotting._display import INK, MUTED
@@ -37,43 +43,69 @@ _ARROW = 2.0  # angstrom that the largest force is drawn long
 _COLOURS = {1.0: "#ffffff", -1.0: "#222222"}
 
 
-def run(context: Context) -> list[Path]:
+_FACE = Face(
+    "Functions to compute with",
+    "Replace a function of three variables by an object of a few hundred kilobytes that can be "
+    "evaluated, differentiated and integrated, to a tolerance told: for the electrostatic "
+    "potential of a crystal of ions, and for formulas. Values at many points then cost little.",
+    """\
+from linalgkit.chebyshev import chebtucker
+
+T = chebtucker(f, [(-1, 1)] * 3, tol=1e-8, rng=0)  # f takes points (n, 3)
+print(T.ranks, T.degrees, T.error_estimate / T.scale, T.status)
+print(T(points), T.gradient(points))
+print(T.integrate(), T.maximum())""",
+)
+
+
+def run(context: Context) -> Section:
     """Find the functions, print the tables and save the pictures."""
-    context.say(f"Functions as Tucker cores with polynomial factors ({context.library}).")
+    lead = f"Functions as Tucker cores with polynomial factors ({context.library})."
+    story = Story(context, "chebyshev", _FACE, lead)
     solids = measure_crystals(context)
     hot = next(s for s in reversed(solids) if s.case.route == "moments")
-    parts: list[Table | str] = [crystal_table(solids), crystal_legend(solids)]
-    _say(context, parts)
-    told: list[Table | str] = [tucker_table(context, hot)]
-    fitted = fit_functions(context)
-    told += [function_table(fitted), function_legend(fitted)]
-    _say(context, told)
-    pictures = [context.output / f"chebyshev-{name}.png" for name in ("crystal", "errors")]
-    _save_crystal(solids[-1], hot, pictures[0])
-    save_errors(context, pictures[1])
-    parts += told
+    story.tell(crystal_table(solids), crystal_legend(solids))
+    formats, fitted = tucker_formats(context, hot), fit_functions(context)
+    story.tell(tucker_block(formats), function_table(fitted), function_legend(fitted))
+    crystal, errors = (story.file(f"chebyshev-{name}.png") for name in ("crystal", "errors"))
+    _save_crystal(solids[-1], hot, crystal)
+    save_errors(context, errors)
+    pictures = _pictures(crystal, errors)
     if context.data is not None:
-        found = reduce_data(context, context.data)
-        reduced: list[Table | str] = [data_table(found), data_legend(found)]
-        _say(context, reduced)
-        parts += reduced
-        pictures.append(context.output / "chebyshev-data.png")
-        save_data(found, pictures[-1])
-    page = context.output / "chebyshev.md"
-    page.write_text(_page(parts), encoding="utf-8")
-    return [page, *pictures]
+        pictures.append(_reduced(context, context.data, story))
+    comparisons = [crystal_comparison(solids), function_comparison(fitted)]
+    return story.end(pictures, [*comparisons, *tucker_comparison(formats)])
 
 
-def _say(context: Context, parts: list[Table | str]) -> None:
-    shown = [part.text() if isinstance(part, Table) else part for part in parts]
-    context.say("\n" + "\n\n".join(shown))
+def _reduced(context: Context, tensor: CanonicalTensor, story: Story) -> Picture:
+    """Reduce the tensor of ``--data``, tell of it, and return its picture."""
+    found = reduce_data(context, tensor)
+    story.tell(data_table(found), data_legend(found))
+    path = story.file("chebyshev-data.png")
+    save_data(found, path)
+    return Picture(
+        path,
+        "Slices through the function that stands for the tensor.",
+        f"The function behind {tensor.name} on planes through its largest value.",
+    )
 
 
-def _page(parts: list[Table | str]) -> str:
-    lines = [
-        part.markdown() if isinstance(part, Table) else " ".join(part.split("\n")) for part in parts
+def _pictures(crystal: Path, errors: Path) -> list[Picture]:
+    return [
+        Picture(
+            crystal,
+            "The long-range potential of rock salt on a plane of ions: ideal, displaced by heat "
+            "with forces as arrows, and the difference.",
+            "The long-range potential on a plane of ions: the ideal crystal, the same displaced by "
+            "heat with the force on each ion, and the difference of both, itself such an object.",
+        ),
+        Picture(
+            errors,
+            "Left: errors over the tolerance, true and told. Right: evaluations of the function.",
+            "Left: true errors (dots) and what the function says of them (crosses), as shares of "
+            "the tolerance. Right: evaluations, beside those of a full grid.",
+        ),
     ]
-    return "\n\n".join([f"Measured {circumstances()}.", *lines]) + "\n"
 
 
 # -------------------------------------------------------------------------------- the picture

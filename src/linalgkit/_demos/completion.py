@@ -12,18 +12,25 @@ from typing import Any
 
 from linalgkit._core.array import numpy_namespace
 from linalgkit._demos._context import Context
-from linalgkit._demos._measure import circumstances
 from linalgkit._demos._pictures import empty_figure, grid
-from linalgkit._demos._ratings import make_ratings, rate, rating_legend, rating_table, top_table
+from linalgkit._demos._ratings import (
+    make_ratings,
+    rate,
+    rating_comparison,
+    rating_legend,
+    rating_table,
+    top_table,
+)
 from linalgkit._demos._restored import (
     Restored,
     hide,
     observed_pixels,
     restore,
+    restored_comparisons,
     restored_legend,
     restored_table,
 )
-from linalgkit._demos._table import Table
+from linalgkit._demos._section import Face, Picture, Section, Story
 from linalgkit.plotting import SupportDisplay
 from linalgkit.plotting._display import MUTED
 
@@ -31,37 +38,46 @@ _HOST = numpy_namespace()
 _STRETCH = 4  # of the errors in the picture
 
 
-def run(context: Context) -> list[Path]:
+_FACE = Face(
+    "Matrices with missing entries",
+    "Restore a photograph of which seven pixels in ten are hidden, and fill a table of ratings "
+    "most of which are missing. Neither rank nor noise is told, and every predicted entry comes "
+    "with an interval.",
+    """\
+from linalgkit.completion import complete_matrix
+
+result = complete_matrix((rows, cols, values, shape), shrink=True, bias=True, rng=0)
+print(result.rank, result.noise_estimate, result.validation_rmse, result.status)
+print(result.predict([3, 3], [10, 20]), result.interval([3, 3], [10, 20], level=0.9))
+print(result.top_k([3], 5, exclude="observed"))""",
+)
+
+
+def run(context: Context) -> Section:
     """Restore and complete, print the tables and save the picture."""
-    context.say(f"Matrices of low rank from some of their entries ({context.library}).")
+    lead = f"Matrices of low rank from some of their entries ({context.library})."
+    story = Story(context, "completion", _FACE, lead)
     ways = restore(context, hide(context))
-    parts: list[Table | str] = [restored_table(ways), restored_legend(ways[0])]
-    _say(context, parts)
+    story.tell(restored_table(ways), restored_legend(ways[0]))
     problem = make_ratings(context)
     found = rate(context, problem)
     assert found[0].result is not None
-    more: list[Table | str] = [
+    story.tell(
         rating_table(problem, found),
         rating_legend(problem, found),
         top_table(problem, found[0].result),
-    ]
-    _say(context, more)
-    page, picture = context.output / "completion.md", context.output / "completion-photograph.png"
-    page.write_text(_page([*parts, *more]), encoding="utf-8")
-    _save(ways[0], picture)
-    return [page, picture]
-
-
-def _say(context: Context, parts: list[Table | str]) -> None:
-    shown = [part.text() if isinstance(part, Table) else part for part in parts]
-    context.say("\n" + "\n\n".join(shown))
-
-
-def _page(parts: list[Table | str]) -> str:
-    lines = [
-        part.markdown() if isinstance(part, Table) else " ".join(part.split("\n")) for part in parts
-    ]
-    return "\n\n".join([f"Measured {circumstances()}.", *lines]) + "\n"
+    )
+    path = story.file("completion-photograph.png")
+    _save(ways[0], path)
+    picture = Picture(
+        path,
+        "A photograph four times: the original, the pixels that were seen, the restored one, and "
+        "the errors.",
+        "Three pixels in ten are seen (above right); the restored photograph and its errors below, "
+        f"{_STRETCH} times enlarged.",
+    )
+    comparisons = [*restored_comparisons(ways), rating_comparison(problem, found)]
+    return story.end([picture], comparisons)
 
 
 def _save(found: Restored, path: Path) -> None:

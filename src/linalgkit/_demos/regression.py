@@ -15,9 +15,10 @@ from typing import Any
 
 from linalgkit._core.array import Array, namespace_of, numpy_namespace, synchronise, to_numpy
 from linalgkit._demos._context import Context
-from linalgkit._demos._measure import Meter, circumstances, traced_memory
+from linalgkit._demos._measure import Meter, traced_memory
 from linalgkit._demos._photographs import photographs
 from linalgkit._demos._pictures import empty_figure, grid
+from linalgkit._demos._section import Comparison, Face, Picture, Section, Story
 from linalgkit._demos._table import NOTHING, Table, plain, small
 from linalgkit.datasets import NeighbourEquations, neighbour_equations
 from linalgkit.plotting import CoefficientsDisplay, FilterDisplay
@@ -25,6 +26,7 @@ from linalgkit.regression import lstsq, sketched_lstsq
 
 _SIZE = 5
 _ROWS = {"gaussian": 1024, "block_srht": 4096}  # of the sketches: exact law, and quick
+_WARM = 4096  # equations of the warm-up
 _LEAST_SAVING = 8  # a sketch of a small picture has this many times fewer rows
 _LEVEL = 0.95
 _HEADER = (
@@ -41,6 +43,21 @@ _LEGEND = (
     "Interval: half of its width, the widest of all but the constant's. Time and memory: inside",
     "the method, one warm-up left out; what LAPACK allocates for NumPy is not seen. One pass",
     "cuts its rows out of the pictures.",
+)
+
+
+_FACE = Face(
+    "Least squares, certified",
+    "Predict every pixel of two photographs from the pixels around it: half a million equations "
+    "for 75 unknowns. Find the coefficients to rounding with a number that proves it, or from a "
+    "sketch of the rows that come only once, with an interval for each of them.",
+    """\
+from linalgkit.regression import lstsq, sketched_lstsq
+
+full = lstsq(A, b)
+print(full.x, full.backward_error, full.condition)
+once = sketched_lstsq(A, b, m=1024, sketch="gaussian", rng=0)
+print(once.ci(0.95, simultaneous=True))""",
 )
 
 
@@ -75,29 +92,50 @@ class Solver:
         return getattr(self.result, "x", self.result)
 
 
-def run(context: Context) -> list[Path]:
+def run(context: Context) -> Section:
     """Solve in three ways, print the table and save the pictures."""
     equations = _equations(context)
-    context.say(
+    lead = (
         f"Prediction of {equations.n_rows:,} pixels from their neighbours, {equations.n_columns} "
         f"unknowns ({context.library})."
     )
+    story = Story(context, "regression", _FACE, lead)
     A, b = _in_memory(equations)
+    _warm_up(A, b, context)
     solvers = _solvers(A, b, equations, context)
-    for solver in solvers:
-        solver.solve()
     with traced_memory(), context.progress("least squares", total=len(solvers)) as bar:
         for solver in solvers:
             solver.run()
             bar.update(1)
-    table, notes = _table(solvers, A, b), _notes(solvers)
-    context.say("\n" + "\n\n".join([table.text(), "\n".join(_LEGEND), "\n".join(notes)]))
-    page = context.output / "regression.md"
-    parts = [f"Measured {circumstances()}.", table.markdown(), " ".join(_LEGEND), *notes]
-    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    picture = context.output / "neighbour-filter.png"
+    story.tell(_table(solvers, A, b), "\n".join(_LEGEND), tuple(_notes(solvers)))
+    picture = story.file("neighbour-filter.png")
     _save_filter(solvers, equations, picture)
-    return [page, picture]
+    return story.end([_picture(picture)], [_comparison(solvers, A)])
+
+
+def _picture(path: Path) -> Picture:
+    return Picture(
+        path,
+        "The filter that predicts a pixel, channel by channel, and its 74 coefficients in order, "
+        "each with an interval.",
+        "Above: the filter, one channel each, found from one pass. Below: its coefficients with "
+        "intervals that hold all at once, and NumPy's coefficients, which need all rows.",
+    )
+
+
+def _comparison(solvers: list[Solver], A: Array) -> Comparison:
+    """Return the solve to full accuracy beside NumPy's."""
+    exact, ours = solvers[:2]
+    n, p = A.shape
+    error = float(abs(to_numpy(ours.x) - to_numpy(exact.x))[:-1].max())
+    return Comparison(
+        f"{n:,} pixels from their neighbours, {p} unknowns",
+        f"all coefficients within {small(error)} of NumPy's",
+        f"backward error {small(ours.result.backward_error)}",
+        ours.meter.seconds,
+        exact.name,
+        exact.meter.seconds,
+    )
 
 
 def _equations(context: Context) -> NeighbourEquations:
@@ -110,6 +148,14 @@ def _in_memory(equations: NeighbourEquations) -> tuple[Array, Array]:
     blocks = list(equations)
     xp, _ = namespace_of(blocks[0][0])
     return xp.concat([A for A, _ in blocks], axis=0), xp.concat([b for _, b in blocks], axis=0)
+
+
+def _warm_up(A: Array, b: Array, context: Context) -> None:
+    """Compile what is compiled at first use, on a small part of the equations."""
+    A, b = A[:_WARM, :], b[:_WARM]
+    lstsq(A, b, rng=context.seed)
+    for kind in _ROWS:
+        sketched_lstsq(A, b, m=_WARM // _LEAST_SAVING, sketch=kind, rng=context.seed)
 
 
 def _solvers(A: Array, b: Array, equations: NeighbourEquations, context: Context) -> list[Solver]:

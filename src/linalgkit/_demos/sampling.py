@@ -13,15 +13,23 @@ from typing import Any
 
 from linalgkit._core.array import numpy_namespace, to_numpy
 from linalgkit._demos._context import Context
-from linalgkit._demos._measure import circumstances
 from linalgkit._demos._pictures import empty_figure, grid
-from linalgkit._demos._rows_of_patches import Way, rows_of_patches
+from linalgkit._demos._rows_of_patches import (
+    Photographs,
+    Way,
+    row_comparison,
+    row_legend,
+    row_table,
+    rows_of_patches,
+)
+from linalgkit._demos._section import Comparison, Face, Picture, Section, Story
 from linalgkit._demos._surrogates import (
     MODELS,
     RATIOS,
     WAYS,
     Case,
     surrogate_cases,
+    surrogate_comparison,
     surrogate_legend,
     surrogate_summary,
     surrogate_table,
@@ -37,26 +45,59 @@ _TRIALS, _QUICK_TRIALS = 11, 5
 _DEGREE = 9  # of the polynomials in two variables whose points are drawn
 
 
-def run(context: Context) -> list[Path]:
+_FACE = Face(
+    "Few points, well chosen",
+    "A model that takes hours can be run only a few hundred times: choose the runs such that a "
+    "polynomial fitted to them is nearly the best one, and know before the first run how well the "
+    "fit will be conditioned. The same sampler picks 200 of half a million rows of a regression.",
+    """\
+from linalgkit.sampling import Legendre, TensorBasis, multi_index, sample_design, weighted_lstsq
+
+basis = TensorBasis(Legendre(-1, 1), multi_index(6, 3))  # 84 polynomials in six variables
+design = sample_design(basis, rng=0)  # points, weights, and lmin before any run
+fit = weighted_lstsq(design, model(design.points), space=basis)
+print(design.lmin, fit.error_estimate, fit.sobol_indices().total)""",
+)
+
+
+def run(context: Context) -> Section:
     """Fit models and photographs, print the tables and save the pictures."""
     trials = _trials(context)
-    context.say(f"Least squares on few points ({context.library}).")
+    lead = f"Least squares on few points ({context.library})."
+    story = Story(context, "sampling", _FACE, lead)
     cases, notes = surrogate_cases(context, trials)
+    remarks = (*surrogate_summary(cases), *notes)
     tables = [surrogate_table(case) for case in cases]
-    legend, notes = surrogate_legend(context, trials), [*surrogate_summary(cases), *notes]
-    texts = "\n\n".join(table.text() for table in tables)
-    context.say("\n" + "\n\n".join([texts, legend, "\n".join(notes)]))
-    ways, picked, remarks = rows_of_patches(context, trials)
-    context.say("\n" + "\n\n".join([picked.text(), remarks]))
-    page = context.output / "sampling.md"
-    pages = [table.markdown() for table in tables]
-    parts = [*pages, _one_line(legend), *notes, picked.markdown(), _one_line(remarks)]
-    text = "\n\n".join([f"Measured {circumstances()}.", *parts])
-    page.write_text(text + "\n", encoding="utf-8")
-    pictures = [context.output / f"sampling-{name}.png" for name in ("points", "errors")]
-    _save_points(context.seed, pictures[0])
-    _save_errors(cases, ways, pictures[1])
-    return [page, *pictures]
+    story.tell(*tables, surrogate_legend(context, trials), remarks)
+    problem, ways = rows_of_patches(context, trials)
+    story.tell(row_table(problem, ways), row_legend(problem, ways, trials))
+    points, errors = (story.file(f"sampling-{name}.png") for name in ("points", "errors"))
+    _save_points(context.seed, points)
+    _save_errors(cases, ways, errors)
+    return story.end(_pictures(points, errors), _comparisons(cases, problem, ways))
+
+
+def _pictures(points: Path, errors: Path) -> list[Picture]:
+    return [
+        Picture(
+            points,
+            "Three sets of points in a square: a repeated determinantal process, independent "
+            "points of the optimal law, and uniform points.",
+            "Points of a determinantal process (left) repel one another and gather at the rim, "
+            "where polynomials are large: lmin, which is 1 at best, tells the difference.",
+        ),
+        Picture(
+            errors,
+            "Errors of every seed for five ways to choose points in four spaces of polynomials, "
+            "and of six ways to pick rows.",
+            "Every dot is a seed, bars are medians; 1 is the smallest error that there is. Right: "
+            "regression on the rows picked, and the eigenvalue that vouches for it.",
+        ),
+    ]
+
+
+def _comparisons(cases: list[Case], problem: Photographs, ways: list[Way]) -> list[Comparison]:
+    return [*map(surrogate_comparison, cases[::2]), row_comparison(problem, ways)]
 
 
 def _trials(context: Context) -> int:
@@ -64,10 +105,6 @@ def _trials(context: Context) -> int:
     if context.library == "jax":
         return 1
     return _QUICK_TRIALS if context.quick else _TRIALS
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split("\n"))
 
 
 # ------------------------------------------------------------------------------- the pictures

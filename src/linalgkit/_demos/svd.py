@@ -16,12 +16,13 @@ from typing import Any
 from linalgkit._core.array import Array, synchronise, to_numpy
 from linalgkit._demos._contenders import EXACT, Answer, Exact
 from linalgkit._demos._context import Context
-from linalgkit._demos._measure import TRACED, Meter, circumstances, traced_memory
+from linalgkit._demos._measure import TRACED, Meter, traced_memory
 from linalgkit._demos._photographs import photographs
 from linalgkit._demos._pictures import empty_figure, grid
+from linalgkit._demos._section import Comparison, Face, Picture, Section, Story
 from linalgkit._demos._table import NOTHING, Table, small
-from linalgkit._demos._tiles import tile_report
-from linalgkit.datasets import image_patches
+from linalgkit._demos._tiles import tile_comparison, tile_table, tile_ways, tile_words
+from linalgkit.datasets import PatchStream, image_patches
 from linalgkit.plotting import SpectrumDisplay
 from linalgkit.svd import IncrementalSVD, SVDResult
 
@@ -43,6 +44,22 @@ _LEGEND = (
     "error of this rank, less one. The upper end of the interval holds for the error itself, too.",
     "Widest interval: upper over lower end, the largest of all. Time: inside the method only; the",
     "cutting of the patches and a warm-up are left out. Memory: in a run of a few batches.",
+)
+
+
+_FACE = Face(
+    "Singular values of columns that keep coming",
+    "Columns of 768 numbers, random squares of two photographs, arrive in small batches: keep the "
+    "leading singular triplets up to date, with intervals that are certain to hold the singular "
+    "values of everything seen. Then store 8 x 8 blocks of pixels within 5 % in as few numbers as "
+    "possible, by bases that groups of blocks share.",
+    """\
+from linalgkit.svd import IncrementalSVD
+
+svd = IncrementalSVD(n_components=32, center=True)
+for columns in batches:  # arrays (rows, any number)
+    svd.append_columns(columns)
+print(svd.result().s, svd.result().sigma_bounds())""",
 )
 
 
@@ -98,23 +115,53 @@ class Stream:
                         model.result()
 
 
-def run(context: Context) -> list[Path]:
+def run(context: Context) -> Section:
     """Stream columns, group blocks, print the tables and save the picture."""
     rank = _RANK * context.n_components
     everyone = _contenders(rank, context)
-    exact, columns = _race(everyone, _BATCH * rank, context)
-    table, notes = _table(everyone, exact, columns, context), _notes(everyone, exact, columns)
-    context.say("\n" + "\n\n".join([table.text(), "\n".join(_LEGEND), "\n".join(notes)]))
-    tiles, legend, remarks = tile_report(context)
-    context.say("\n" + "\n\n".join([tiles.text(), legend, remarks]))
-    page = context.output / "svd.md"
-    stream = [table.markdown(), " ".join(_LEGEND), *notes]
-    blocks = [tiles.markdown(), " ".join(legend.split("\n")), remarks]
-    text = "\n\n".join([f"Measured {circumstances()}.", *stream, *blocks])
-    page.write_text(text + "\n", encoding="utf-8")
-    picture = context.output / "singular-values.png"
-    _save_bands(everyone, exact, columns, picture)
-    return [page, picture]
+    patches, n_batches = _batches(_BATCH * rank, context)
+    story = Story(context, "svd", _FACE, _lead(patches, n_batches, context))
+    exact = _race(everyone, patches, n_batches, context)
+    columns = exact.n
+    answer = exact.answer()
+    table, notes = _table(everyone, answer, columns, context), _notes(everyone, answer, columns)
+    story.tell(table, "\n".join(_LEGEND), tuple(notes))
+    ways = tile_ways(context)
+    legend, remarks = tile_words(ways)
+    story.tell(tile_table(ways), legend, remarks)
+    picture = story.file("singular-values.png")
+    _save_bands(everyone, answer, columns, picture)
+    return story.end(
+        [_picture(picture)], [_comparison(everyone, answer, columns), tile_comparison(ways)]
+    )
+
+
+def _picture(path: Path) -> Picture:
+    return Picture(
+        path,
+        "Singular values found, the exact ones, and a band around them, for two numbers of "
+        "triplets kept.",
+        "The singular values found, with the band that is certain to hold the exact ones; the more "
+        "triplets are kept on the way, the narrower the band.",
+    )
+
+
+def _comparison(everyone: list[Stream], exact: Answer, columns: int) -> Comparison:
+    """Return our cheapest stream beside scikit-learn's."""
+    ours, rival = everyone[0], everyone[-1]
+    (error, best), (other, _) = (_error(c.basis, exact) for c in (ours, rival))
+    assert ours.result is not None
+    return Comparison(
+        f"{columns:,} columns of {exact.vectors.shape[0]} numbers, batch by batch",
+        f"{ours.result.rank} triplets, error {small(error / best - 1.0)} over the smallest",
+        "every singular value in an interval",
+        ours.meter.seconds,
+        rival.name,
+        rival.meter.seconds,
+        "excess error",
+        error / best - 1.0,
+        other / best - 1.0,
+    )
 
 
 def _contenders(rank: int, context: Context) -> list[Stream]:
@@ -129,8 +176,8 @@ def _contenders(rank: int, context: Context) -> list[Stream]:
     ] + [Stream("scikit-learn IncrementalPCA", lambda: make_rival(rank), False)]
 
 
-def _race(everyone: list[Stream], batch: int, context: Context) -> tuple[Answer, int]:
-    """Let all take each batch in turn, and return the exact answer and the number of columns."""
+def _batches(batch: int, context: Context) -> tuple[PatchStream, int]:
+    """Return the columns, and how many batches of them are wanted."""
     like = None if context.library == "numpy" else context.like
     patches = image_patches(
         photographs(context, _SIZE),
@@ -141,19 +188,26 @@ def _race(everyone: list[Stream], batch: int, context: Context) -> tuple[Answer,
         rng=context.seed,
     )
     wanted = _QUICK_COLUMNS if context.quick else _COLUMNS
-    n_batches = min(max(1, wanted // batch), max(1, patches.n_rows // batch))
-    context.say(
-        f"Singular values of {n_batches * batch:,} columns, patches of "
-        f"{' x '.join(map(str, patches.patch_shape))} = {patches.n_columns} numbers, {batch} at a "
-        f"time ({context.library})."
+    return patches, min(max(1, wanted // batch), max(1, patches.n_rows // batch))
+
+
+def _lead(patches: PatchStream, n_batches: int, context: Context) -> str:
+    return (
+        f"Singular values of {n_batches * patches.block_rows:,} columns, patches of "
+        f"{' x '.join(map(str, patches.patch_shape))} = {patches.n_columns} numbers, "
+        f"{patches.block_rows} at a time ({context.library})."
     )
+
+
+def _race(everyone: list[Stream], patches: PatchStream, n_batches: int, context: Context) -> Exact:
+    """Let all take each batch in turn, the one with the exact answer last."""
     rehearsal = list(itertools.islice(iter(patches), min(_REHEARSAL, n_batches)))
     exact = Exact(patches.n_columns)
     turns = []
     for contender in everyone:
         contender.rehearse(rehearsal)
         turns.append((contender, contender.make()))
-    with context.progress("columns", total=n_batches * batch) as bar:
+    with context.progress("columns", total=n_batches * patches.block_rows) as bar:
         for block in itertools.islice(iter(patches), n_batches):
             for contender, model in turns:
                 contender.feed(model, block, contender.meter)
@@ -161,7 +215,7 @@ def _race(everyone: list[Stream], batch: int, context: Context) -> tuple[Answer,
             bar.update(int(block.shape[0]))
         for contender, model in turns:
             contender.finish(model)
-    return exact.answer(), exact.n
+    return exact
 
 
 def _error(basis: Any, exact: Answer) -> tuple[float, float]:
