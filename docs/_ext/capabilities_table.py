@@ -17,7 +17,9 @@ def write_table(app: Sphinx) -> None:
     """Import all rooms, which registers their functions, and write the table."""
     for name in linalgkit.__all__:
         if ismodule(getattr(linalgkit, name)):
-            import_module(f"linalgkit.{name}")
+            module = import_module(f"linalgkit.{name}")
+            for public in getattr(module, "__all__", ()):
+                getattr(module, public)  # some are loaded at their first use
     path = Path(app.srcdir) / "api" / "generated" / "capabilities.inc"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = capabilities.table() + "\n"

@@ -1,6 +1,7 @@
 """The registry that drives docstrings, tests and benchmarks."""
 
 import inspect
+import re
 
 import pytest
 from numpydoc.docscrape import FunctionDoc
@@ -151,7 +152,26 @@ class TestRegistry:
             caps.capability("room.work", **options)
 
     def test_the_table_has_a_row_for_each(self):
-        caps.capability("room.work", sparse=True)(documented())
-        row = caps.table().splitlines()[3].split()
-        assert row[:2] == ["``room.work``", "cpu"]
-        assert row[-2:] == ["yes", "no"]
+        caps.capability("room.work", sparse=True, synchronisations={"call": 3})(documented())
+        caps.capability(
+            "room.part", libraries={"numpy": ("cpu",), "torch": ("gpu",)}, dtypes=("float64",)
+        )(sections)
+        part, work = (re.split(r"  +", row) for row in caps.table().splitlines()[3:5])
+        assert work == ["``room.work``", "all", "all", "yes", "no", "no", "3 a call"]
+        assert part[:3] == ["``room.part``", "NumPy, PyTorch (gpu)", "float64"]
+        assert part[-1] == "not counted"
+
+    def test_synchronisations_are_told_in_words(self):
+        counts = {"block": 1, "iteration": 2, "result": 8}
+        work = caps.capability("room.work", synchronisations=counts)(documented())
+        start = "Host synchronisations, counted on small problems: "
+        assert f"{start}1 a block, 2 an iteration, 8 a result." in work.__doc__
+        nothing = caps.capability("room.two", synchronisations={})(documented())
+        assert "Host synchronisations, counted on small problems: none." in nothing.__doc__
+        assert "synchronisations" not in caps.capability("room.three")(documented()).__doc__
+        with pytest.raises(TypeError):
+            caps.get("room.work").synchronisations["block"] = 2
+
+    def test_what_is_eager_says_so(self):
+        assert "(``jax.jit``): no, eager" in caps.capability("room.work")(documented()).__doc__
+        assert "(``jax.jit``): yes" in caps.capability("room.two", lazy=True)(documented()).__doc__

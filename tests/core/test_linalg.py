@@ -307,7 +307,7 @@ def test_tsqr_does_not_depend_on_the_cuts(xp, rng):
         np.testing.assert_allclose(
             expected.conj().T @ expected, A.conj().T @ A, atol=2000 * unit(dtype)
         )
-        for cuts in ([1, 2, 17], [20], [3, 3, 39]):
+        for cuts in ([3, 3, 39], [1, 2, 17], [20])[: 1 if xp.name == "jax" else 3]:
             R = linalg.tsqr(xp.asarray(part) for part in np.split(A, cuts))
             np.testing.assert_allclose(xp.to_numpy(R), expected, atol=500 * unit(dtype))
         merged = linalg.tsqr([linalg.tsqr([xp.asarray(part)]) for part in np.split(A, 4)])

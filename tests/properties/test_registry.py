@@ -16,6 +16,7 @@ import linalgkit
 from linalgkit._core import capabilities
 from tests.conftest import BACKENDS
 from tests.properties.cases import CASES
+from tests.properties.functions import FUNCTIONS
 
 ROOMS = [name for name in linalgkit.__all__ if name not in ("datasets", "plotting")]
 METHOD_ROOMS = [name for name in ROOMS if inspect.ismodule(getattr(linalgkit, name))]
@@ -65,6 +66,44 @@ def test_every_class_that_streams_has_a_case() -> None:
         if inspect.isclass(entry.target)
     }
     assert streaming - covered == OTHERS
+
+
+# What the suites of the rooms hold to the same promises: orthonormal families and bases (values at
+# points), the objects that results are, estimators that call the functions above, the papers' own
+# constants, and numbers of samples, sweeps and nodes.
+OF_THE_ROOMS = {
+    "chebyshev.ChebTucker",
+    "completion.CompletionResult",
+    "completion.LowRankImputer",
+    "sampling.BSpline",
+    "sampling.DPPLeastSquares",
+    "sampling.Fourier",
+    "sampling.Hermite",
+    "sampling.Jacobi",
+    "sampling.Legendre",
+    "sampling.TensorBasis",
+    "sampling.UserBasis",
+    "sampling.multi_index",
+    "sketching.TensorSketchOperator",
+    "svd.ErrorConstrainedClustering",
+    "regression.sketch_size",
+    "chebyshev.newton_quadrature",
+    "chebyshev.range_split",
+}
+
+
+def test_every_other_public_object_has_a_function_case_or_a_reason() -> None:
+    run = {function.entry for function in FUNCTIONS}
+    run |= {f"{type(c.start()).__module__.split('.')[1]}.{type(c.start()).__name__}" for c in CASES}
+    elsewhere = ("theory.", "distributed.")  # the latter runs the former's objects on Dask
+    public = {
+        entry.name
+        for entry in capabilities.entries()
+        if not any(part in entry.name for part in elsewhere)
+    }
+    streams = {name for name in public if name.rpartition(".")[2] in OTHERS}
+    assert run <= public
+    assert public - run == OF_THE_ROOMS | streams
 
 
 # Numbers in, NumPy arrays out: quadrature rules are made on the host.

@@ -26,6 +26,7 @@ Device: TypeAlias = Any
 LIBRARIES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
 _HALF = ("float16", "bfloat16")
 _DENSE_LAYOUT = "torch.strided"
+_BFLOAT16 = "torch.bfloat16"
 
 
 def type_root(x: object) -> str:
@@ -46,6 +47,7 @@ def is_dask(x: object) -> bool:
 
 def _refuse_foreign(x: object) -> None:
     """Raise a TypeError for kinds that would be misread further down."""
+    _refuse_without_values(x)
     if isinstance(x, np.matrix):
         raise TypeError(
             "an array is required, got numpy.matrix, whose `*` and indexing differ. "
@@ -78,6 +80,22 @@ def _refuse_foreign(x: object) -> None:
         )
 
 
+def _refuse_without_values(x: object) -> None:
+    """Raise a TypeError for what stands for an array: a JAX tracer, a torch tensor on "meta"."""
+    root = type_root(x)
+    if root == "jax" and type(x).__name__.endswith("Tracer"):
+        raise TypeError(
+            "linalgkit is eager only: it looks at the values, and a JAX tracer "
+            f"({type(x).__name__}) has none. Call it outside of jax.jit, jax.vmap and jax.grad, "
+            "or within through jax.pure_callback."
+        )
+    if root == "torch" and getattr(getattr(x, "device", None), "type", "") == "meta":
+        raise TypeError(
+            "linalgkit is eager only: it looks at the values, and a torch tensor on the meta "
+            "device has none. Move the data to a device that holds them first."
+        )
+
+
 def detached(x: Any) -> Any:
     """Return a torch tensor without its graph, so that nothing keeps it; others as they are."""
     return x.detach() if getattr(x, "requires_grad", False) and hasattr(x, "detach") else x
@@ -99,8 +117,9 @@ def array_namespace(*arrays: object) -> Namespace:
     Raises
     ------
     TypeError
-        For lists, ``numpy.matrix``, masked, sparse or non-numeric arrays, and for arrays of
-        two libraries in one call.
+        For lists, ``numpy.matrix``, masked, sparse or non-numeric arrays, for arrays without
+        values (under ``jax.jit``, on torch's meta device), and for arrays of two libraries in
+        one call.
     """
     for x in arrays:
         _refuse_foreign(x)
@@ -170,19 +189,23 @@ def synchronise(x: Array) -> None:
 def to_numpy(x: Array) -> np.ndarray[Any, Any]:
     """Return `x` on the host as a NumPy array: the one explicit transfer.
 
-    NumPy input comes back as it is (no copy); do not write into the result.
+    NumPy input comes back as it is (no copy); do not write into the result. bfloat16, which
+    NumPy lacks, comes as float32.
     """
     library = library_of(x)
     if library == "numpy" or not array_api_compat.is_array_api_obj(x):
         return np.asarray(x)
     if library == "cupy":
         return np.asarray(x.get())
+    _refuse_without_values(x)
     if library == "torch":
-        return np.asarray(x.detach().cpu().resolve_conj().resolve_neg().numpy())
+        host = x.detach().cpu().resolve_conj().resolve_neg()
+        return np.asarray((host.float() if str(host.dtype) == _BFLOAT16 else host).numpy())
     if library == "array_api_strict":
         cpu = type(x.device)("CPU_DEVICE")
         return np.asarray(array_api_compat.to_device(x, cpu))
-    return np.asarray(x)
+    host = np.asarray(x)
+    return host.astype(np.float32) if host.dtype.name == "bfloat16" else host
 
 
 def is_on_host(x: Array) -> bool:

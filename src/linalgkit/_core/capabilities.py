@@ -1,4 +1,4 @@
-"""What every public function can do: library x device x dtype, sparse, streaming, lazy.
+"""What every public function can do: library x device x dtype, sparse, streaming, lazy, waiting.
 
 One decorator states it, once::
 
@@ -65,6 +65,11 @@ class Capability:
         Whether the data may come in blocks of which only one is held.
     lazy : bool
         Whether it works under a tracer or on lazy arrays (``jax.jit``); else eagerly only.
+    synchronisations : mapping of str to int, or None
+        How often the host waits for a device: in a "call", for each "block", "iteration" or
+        other step within it, or in the method that "result", "sample", ... stand for. Upper
+        bounds of what a test counts on small problems. Empty where no array comes in; None where
+        nobody has counted.
     notes : str
         A sentence on what is special.
     """
@@ -76,6 +81,7 @@ class Capability:
     sparse: bool
     streaming: bool
     lazy: bool
+    synchronisations: Mapping[str, int] | None = None
     notes: str = ""
 
     def supports(self, library: str, device: str = "cpu", dtype: str = "float64") -> bool:
@@ -102,11 +108,22 @@ class Capability:
             f"Dtypes kept: {', '.join(self.dtypes)}.",
             f"Sparse input: {sparse}.",
             f"Streaming in blocks: {'yes' if self.streaming else 'no'}.",
+            f"Under a tracer (``jax.jit``): {'yes' if self.lazy else 'no, eager calls only'}.",
         ]
+        if self.waits:
+            facts.append(f"Host synchronisations, counted on small problems: {self.waits}.")
         paragraphs = ["**Array libraries**", _simple_table(rows), "\n".join(facts)]
         if self.notes:
             paragraphs.append(self.notes)
         return "\n\n".join(paragraphs)
+
+    @property
+    def waits(self) -> str:
+        """The synchronisations in words, for instance ``"1 a block, 8 a result"``."""
+        if self.synchronisations is None:
+            return ""
+        counts = [f"{n} {_article(unit)} {unit}" for unit, n in self.synchronisations.items()]
+        return ", ".join(counts) or "none"
 
 
 _REGISTRY: dict[str, Capability] = {}
@@ -120,6 +137,7 @@ def capability(
     sparse: bool = False,
     streaming: bool = False,
     lazy: bool = False,
+    synchronisations: Mapping[str, int] | None = None,
     notes: str = "",
 ) -> Callable[[_T], _T]:
     """Register a public function or class and extend its docstring.
@@ -134,6 +152,8 @@ def capability(
         Floating dtypes that are kept.
     sparse, streaming, lazy : bool, default False
         See :class:`Capability`.
+    synchronisations : mapping of str to int, optional
+        See :class:`Capability`; what a test counts on a device that stands for an accelerator.
     notes : str, optional
         A sentence on what is special.
 
@@ -160,6 +180,7 @@ def capability(
             sparse,
             streaming,
             lazy,
+            None if synchronisations is None else MappingProxyType(dict(synchronisations)),
             notes,
         )
         taken = _REGISTRY.get(name)
@@ -197,11 +218,13 @@ def get(name: str) -> Capability:
 
 def table() -> str:
     """Return all entries as one reStructuredText table, for the documentation."""
-    rows = [["Name", *(_TITLES[library] for library in LIBRARIES), "Dtypes", "Sparse", "Streaming"]]
+    rows = [["Name", "Libraries", "Dtypes", "Sparse", "Streaming", "Traced", "Synchronisations"]]
     for entry in entries():
-        cells = [" ".join(entry.libraries.get(library, ())) or "no" for library in LIBRARIES]
-        flags = ["yes" if flag else "no" for flag in (entry.sparse, entry.streaming)]
-        rows.append([f"``{entry.name}``", *cells, " ".join(entry.dtypes), *flags])
+        flags = (entry.sparse, entry.streaming, entry.lazy)
+        words = ["yes" if flag else "no" for flag in flags]
+        dtypes = "all" if entry.dtypes == DTYPES else " ".join(entry.dtypes)
+        waits = entry.waits or "not counted"
+        rows.append([f"``{entry.name}``", _places(entry.libraries), dtypes, *words, waits])
     return _simple_table(rows)
 
 
@@ -224,6 +247,22 @@ def _check_known(libraries: Mapping[str, tuple[str, ...]], dtypes: tuple[str, ..
 
 def _origin(target: Any) -> str:
     return f"{target.__module__}.{target.__qualname__}"
+
+
+def _places(libraries: Mapping[str, tuple[str, ...]]) -> str:
+    """Return libraries and devices in one cell; "all" where nothing is missing."""
+    if dict(libraries) == dict(DEVICES):
+        return "all"
+    parts = [
+        _TITLES[name] + ("" if libraries[name] == DEVICES[name] else f" ({libraries[name][0]})")
+        for name in LIBRARIES
+        if name in libraries
+    ]
+    return ", ".join(parts)
+
+
+def _article(unit: str) -> str:
+    return "an" if unit[0] in "aeiou" else "a"
 
 
 def _mark(library: str, device: str, supported: tuple[str, ...]) -> str:

@@ -191,7 +191,7 @@ class EstimatorMixin:
         found = feature_names(X)
         X = as_array(X)
         if not is_sparse(X) or self._accepts_sparse:
-            _check_counts(tuple(X.shape), min_rows, name)
+            check_counts(tuple(X.shape), min_rows, name)
         X, _ = check_array_2d(name, X, allow_sparse=self._accepts_sparse)
         features = Features(int(X.shape[1]), found)
         if not reset:
@@ -380,7 +380,7 @@ def feature_names(X: Any) -> np.ndarray[Any, Any] | None:
     return np.asarray(names, dtype=object) if names and all(strings) else None
 
 
-def _check_counts(shape: tuple[int, ...], min_rows: int, name: str) -> None:
+def check_counts(shape: tuple[int, ...], min_rows: int, name: str) -> None:
     """Refuse shapes in the words that scikit-learn's checks look for."""
     if len(shape) != 2:
         raise ValueError(

@@ -22,7 +22,9 @@ from linalgkit._core.array import (
     Namespace,
     adjoint,
     array_namespace,
+    detached,
     device,
+    dtype_from_name,
     dtype_name,
     is_complex_dtype,
     is_sparse,
@@ -69,7 +71,7 @@ class DenseOperator(Operator):
     def __init__(self, A: Array) -> None:
         xp = array_namespace(A)
         super().__init__((A.shape[0], A.shape[1]), A.dtype, xp, device(A))
-        self.A = A
+        self.A = detached(A)
 
     @property
     def H(self) -> Operator:
@@ -271,9 +273,16 @@ def _matrix_free_operator(A: Any, like: Array | None, dtype: DType | None) -> Op
         )
     if len(A.shape) != 2:
         raise ValueError(f"A must be 2-D (rows, columns), got shape {tuple(A.shape)}.")
+    if None in A.shape:
+        raise ValueError(
+            f"A must be of known size to be a matrix, got shape {tuple(A.shape)}. Give a sketch "
+            "its number of columns."
+        )
     found = getattr(A, "dtype", None)
     if found is None:
         found = xp.result_type(like) if like is not None else xp.float64
+    elif isinstance(found, str):
+        found = dtype_from_name(xp, found)
     target = working_dtype(xp, dev, found) if dtype is None else dtype
     _refuse_complex(found, target, xp)
     return MatrixFreeOperator(A, xp, dev, target)

@@ -124,7 +124,10 @@ def max_abs(A: Any, xp: Namespace | None = None) -> float:
     if is_complex(values, xp):
         return float(xp.max(xp.abs(values)))
     # Two reductions read the data twice but write no copy of it.
-    return max(float(xp.max(values)), -float(xp.min(values)))
+    highest, lowest = xp.max(values), xp.min(values)
+    if xp.isdtype(values.dtype, "real floating"):
+        return float(xp.maximum(highest, -lowest))
+    return max(float(highest), -float(lowest))
 
 
 def silent() -> AbstractContextManager[None]:
@@ -165,10 +168,36 @@ def norm_fro(A: Any, xp: Namespace | None = None) -> float:
     return ldexp_float(math.sqrt(_sum_of_squares(ldexp(wide, -exponent, xp), xp)), exponent)
 
 
+def rough_norm(*arrays: Any) -> float:
+    """Return the joint Frobenius norm of several arrays with one synchronisation.
+
+    Parameters
+    ----------
+    *arrays : array or sparse container
+        Floating-point numbers of one library and device.
+
+    Returns
+    -------
+    float
+        NaN or infinity where an entry is, and infinity or 0.0 where squares overflow or vanish.
+    """
+    stored = [A.data if is_sparse(A) else A for A in arrays]
+    xp, dev = namespace_of(stored[0])
+    wide = [xp.astype(A, widest_dtype(xp, dev, A.dtype), copy=False) for A in stored]
+    with np.errstate(all="ignore"):
+        squares = [_squares(A, xp) for A in wide]
+        return math.sqrt(float(sum(squares[1:], start=squares[0])))
+
+
 def _sum_of_squares(A: Array, xp: Namespace) -> float:
-    """Return ``sum |a|^2``, summed along the last axis first and without a temporary array."""
+    """Return ``sum |a|^2`` on the host."""
     if A.ndim == 0:
         return float(xp.abs(A)) ** 2
     with np.errstate(all="ignore"):  # an overflow is seen by the caller and scaled away
-        total = xp.sum(xp.vecdot(A, A))
-        return float(xp.real(total) if is_complex(A, xp) else total)
+        return float(_squares(A, xp))
+
+
+def _squares(A: Array, xp: Namespace) -> Array:
+    """Return ``sum |a|^2``, summed along the last axis first and without a temporary array."""
+    total = xp.sum(xp.vecdot(A, A))
+    return xp.real(total) if is_complex(A, xp) else total

@@ -15,7 +15,8 @@ A class joins with two methods and gets four public ones, and pickling::
 
 A state holds NumPy arrays, None, bool, int of any size, float (bit for bit, infinities and
 NaN too), complex, str, and lists and dictionaries of these. A file is a zip archive of ``.npy``
-members, readable by ``numpy.load``; the dictionary itself is the member ``__state__``, JSON.
+members, readable by ``numpy.load``; the dictionary itself is the member ``__state__``, JSON,
+which also holds the checksums of the others: members of two files do not pass for one.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ from linalgkit._core.array import Array, Device, Namespace, device, namespace_of
 State: TypeAlias = dict[str, Any]
 File: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
 
-_CONTAINER = 1  # the number of the file layout; each class has its own number for its fields
+# The number of the file layout (1 had no checksums); each class has its own for its fields.
+_CONTAINER = 2
 _TREE = "__state__"
 _KINDS = "biufcU"
 _PLAIN_NAME = re.compile(r"[\w./-]{1,200}")
@@ -168,7 +170,9 @@ class Stateful(PortablePickle):
             raise ValueError(
                 f"state must hold all fields of {cls._state_type()}, but {error} is missing."
             ) from error
-        except (TypeError, AttributeError, IndexError, OverflowError) as error:
+        except ValueError:
+            raise
+        except Exception as error:  # whatever a wrong kind, size or sign sets off
             raise ValueError(
                 f"state must be one that to_state() of {cls._state_type()} returned, but a field "
                 f"is of another kind: {error}"
@@ -367,23 +371,34 @@ def _file_name(file: File) -> str:
 def _encode(state: State, stream: IO[bytes]) -> None:
     """Write the archive."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    tree = {"container": _CONTAINER, "state": _to_json(state, (), arrays)}
-    text = json.dumps(tree, separators=(",", ":")).encode()
-    members = {_TREE: np.frombuffer(text, dtype=np.uint8), **arrays}
+    tree: State = {"container": _CONTAINER, "state": _to_json(state, (), arrays)}
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in members.items():
-            # ZipInfo without a date means 1980: equal states give equal files.
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+        tree["checksums"] = {
+            name: _write_member(archive, name, array) for name, array in arrays.items()
+        }
+        text = json.dumps(tree, separators=(",", ":")).encode()
+        _write_member(archive, _TREE, np.frombuffer(text, dtype=np.uint8))
+
+
+def _write_member(archive: zipfile.ZipFile, name: str, array: np.ndarray[Any, Any]) -> int:
+    """Append one array and return its checksum."""
+    info = zipfile.ZipInfo(f"{name}.npy")  # without a date: equal states give equal files
+    with archive.open(info, "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, array, allow_pickle=False)
+    return info.CRC
 
 
 def _decode(stream: IO[bytes]) -> State:
     """Return the state held in an archive; raises whatever goes wrong."""
     with zipfile.ZipFile(stream) as archive:
         members = archive.infolist()
+        if sum(m.file_size for m in members) > stream.seek(0, os.SEEK_END):
+            raise ValueError("its members claim to be longer than the file")
         arrays = {m.filename.removesuffix(".npy"): _read_member(archive, m) for m in members}
+    checksums = {m.filename.removesuffix(".npy"): m.CRC for m in members}
     if len(arrays) != len(members) or _TREE not in arrays:
         raise ValueError(f"it has no member {_TREE}, or two members of one name")
+    del checksums[_TREE]
     tree = json.loads(arrays.pop(_TREE).tobytes())
     if not isinstance(tree, dict) or type(tree.get("container")) is not int:
         raise ValueError("it has no container number")
@@ -392,6 +407,8 @@ def _decode(stream: IO[bytes]) -> State:
             f"its layout has number {tree['container']}, this version reads up to {_CONTAINER}. "
             "Update linalgkit to read it."
         )
+    if tree["container"] > 1 and tree["checksums"] != checksums:
+        raise ValueError("its members were not written together")
     state = _from_json(tree["state"], arrays)
     if not isinstance(state, dict) or arrays:
         raise ValueError(f"members without a place: {sorted(arrays)}")
@@ -402,11 +419,27 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
     """Return one array; the member's checksum is verified before its header is believed."""
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{member.filename} is compressed")  # so sizes are bounded by the file
-    stream = io.BytesIO(archive.read(member))
-    array = np.lib.format.read_array(stream, allow_pickle=False)
-    if stream.read(1):
-        raise ValueError(f"{member.filename} is longer than its header says")
-    return array
+    data = archive.read(member)
+    stream = io.BytesIO(data)
+    promised = _promised_bytes(stream)
+    if promised != len(data) - stream.tell():
+        verb = "shorter" if promised > len(data) - stream.tell() else "longer"
+        raise ValueError(f"{member.filename} is {verb} than its header says")
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+
+
+def _promised_bytes(stream: IO[bytes]) -> int:
+    """Read the header of a ``.npy`` file and return the bytes of the array that it speaks of."""
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"no state is written in version {version} of the .npy format")
+    header = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
+    shape, _, dtype = getattr(np.lib.format, header)(stream)
+    if dtype.kind not in _KINDS:
+        raise ValueError(f"a state holds no array of {dtype} (allow_pickle=False)")
+    if dtype.itemsize == 0 or min(shape, default=0) < 0:
+        raise ValueError(f"no array has shape {shape} and dtype {dtype}")
+    return int(math.prod(shape) * dtype.itemsize)
 
 
 def _to_json(value: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray[Any, Any]]) -> Any:

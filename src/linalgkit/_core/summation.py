@@ -13,6 +13,8 @@ is off by a few `u`, with the same error for few terms and many.
 
 from __future__ import annotations
 
+import copy
+
 from linalgkit._core.array import Array, Namespace, is_complex
 
 #: Terms that are added up one after another.
@@ -38,6 +40,13 @@ class LongSum:
         """Add an array, and what that rounds off to the sum of the errors."""
         self._sum, error = two_sum(self._sum, term)
         self._rest = self._rest + error
+
+    def plus(self, other: LongSum) -> LongSum:
+        """Return the sum of this sum and another one, both of which stay as they are."""
+        both = copy.copy(self)
+        both.add(other._sum)
+        both._rest = both._rest + other._rest
+        return both
 
     def value(self) -> Array:
         """Return the sum; infinite where terms or sums are."""

@@ -15,7 +15,7 @@ import difflib
 import math
 import operator
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ from linalgkit._core.array import (
     Device,
     DType,
     Namespace,
+    detached,
     dtype_name,
     is_complex_dtype,
     is_dask,
@@ -311,7 +312,7 @@ def check_array_2d(
             f"{name}[None, :] makes one row, {name}[:, None] one column."
         )
     _check_shape(name, shape, n_columns, (min_rows, min_columns), why or "as in the first block")
-    return X, xp
+    return detached(X), xp
 
 
 def _check_shape(
@@ -374,6 +375,42 @@ def check_finite_block(
         f"0). Remove or impute such {'entries' if unit == 'entry' else f'{unit}s'} and call again; "
         "nothing has been changed."
     )
+
+
+def check_finite_blocks(blocks: Mapping[str, Any], block_index: int | None = None) -> None:
+    """Refuse NaN and infinity in several arguments, with one synchronisation for all of them.
+
+    Parameters
+    ----------
+    blocks : mapping of str to array or sparse container
+        Arguments by name, of one library and device.
+    block_index : int, optional
+        The block's number in the stream, as for :func:`check_finite_block`.
+
+    Raises
+    ------
+    ValueError
+        If an entry is NaN or infinite. Nothing has been changed by then.
+    """
+    if not have_finite_sum(*blocks.values()):
+        for name, block in blocks.items():
+            check_finite_block(block, block_index, name=name)
+
+
+def have_finite_sum(*blocks: Any) -> bool:
+    """Tell with one synchronisation whether the sum of all entries of several blocks is finite.
+
+    NaN and infinity spread into the sum; one that overflows says nothing. NumPy, which needs no
+    such saving, is always answered False.
+    """
+    stored = [_stored_values(block) for block in blocks]
+    if not stored or isinstance(stored[0], np.ndarray):
+        return False
+    xp, _ = namespace_of(stored[0])
+    kinds = ("real floating", "complex floating")
+    with np.errstate(all="ignore"):
+        sums = [xp.sum(values) for values in stored if xp.isdtype(values.dtype, kinds)]
+        return not sums or cmath.isfinite(complex(sum(sums[1:], start=sums[0])))
 
 
 def _all_finite(values: Array, xp: Namespace) -> bool:

@@ -31,7 +31,9 @@ from linalgkit.bayes._snapshots import (
 _SEEDS = 2**63
 
 
-@capability("bayes.KronSBL", streaming=True)
+@capability(
+    "bayes.KronSBL", streaming=True, synchronisations={"first block": 4, "block": 2, "result": 11}
+)
 class KronSBL(EstimatorMixin, Stateful):
     """Sparse Bayesian learning with Kronecker structure, of snapshots that arrive in blocks.
 
@@ -453,7 +455,7 @@ class KronSBL(EstimatorMixin, Stateful):
     def _taken(self, factors: Sequence[Array], y: Array) -> KroneckerData:
         """Return checked data in the dtype of the stream."""
         stream = self._fitted()
-        data = kronecker_data(factors, y)
+        data = kronecker_data(factors, y, are_finite=True)
         check_same_place(data.Y, stream, "y")
         stream.check_dtype(data.dtype, "y")
         xp, dtype = stream.xp, stream.dtype

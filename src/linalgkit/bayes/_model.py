@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 
 from linalgkit._core.array import (
     Array,
@@ -159,6 +160,16 @@ def wide_host(H: Array) -> Array:
     """Return an array on the host in float64 or complex128."""
     host = to_numpy(H)
     return _HOST.astype(host, widest_dtype(_HOST, "cpu", host.dtype), copy=False)
+
+
+def real_hosts(arrays: Sequence[Array], xp: Namespace) -> list[Array]:
+    """Return real arrays of a device on the host in float64, with one synchronisation."""
+    dtype = xp.result_type(*(A.dtype for A in arrays))
+    flat = wide_host(xp.concat([xp.reshape(xp.astype(A, dtype), (-1,)) for A in arrays]))
+    shapes = [tuple(map(int, A.shape)) for A in arrays]
+    ends = list(accumulate(map(math.prod, shapes)))
+    starts = [0, *ends[:-1]]
+    return [flat[a:b].reshape(s) for a, b, s in zip(starts, ends, shapes, strict=True)]
 
 
 def prepare(data: KroneckerData, snapshots: int | None = None, near: int | None = None) -> Prepared:

@@ -30,7 +30,7 @@ from linalgkit._core.array import (
     working_dtype,
 )
 from linalgkit._core.state import PortablePickle
-from linalgkit._core.validation import check_array_2d, check_finite_block
+from linalgkit._core.validation import check_array_2d, check_finite_block, check_finite_blocks
 
 _HOST = numpy_namespace()
 
@@ -151,7 +151,11 @@ def power_rows(exponents: Sequence[int], like: Array, xp: Namespace) -> list[Arr
 
 
 def kronecker_factors(
-    factors: Sequence[Array], *, like: Array | None = None, widths: Sequence[int] | None = None
+    factors: Sequence[Array],
+    *,
+    like: Array | None = None,
+    widths: Sequence[int] | None = None,
+    are_finite: bool = False,
 ) -> KroneckerFactors:
     """Return the factors of a Kronecker product, checked, in their joint working dtype.
 
@@ -163,6 +167,8 @@ def kronecker_factors(
         An array of the library and device that they must be of; its dtype joins theirs.
     widths : sequence of int, optional
         The columns that they must have.
+    are_finite : bool, default False
+        Whether that needs no look.
 
     Returns
     -------
@@ -189,8 +195,8 @@ def kronecker_factors(
                 "it first."
             )
     _check_widths(arrays, widths)
-    for i, H in enumerate(arrays):
-        check_finite_block(H, name=f"factors[{i}]")
+    if not are_finite:
+        check_finite_blocks({f"factors[{i}]": H for i, H in enumerate(arrays)})
     dtypes = [working_dtype(xp, where, X.dtype) for X in (*arrays, *others)]
     dtype = working_dtype(xp, where, xp.result_type(*dtypes))
     arrays = tuple(xp.astype(H, dtype, copy=False) for H in arrays)
@@ -224,7 +230,9 @@ def _check_widths(arrays: Sequence[Array], widths: Sequence[int] | None) -> None
         )
 
 
-def kronecker_data(factors: Sequence[Array], y: Array) -> KroneckerData:
+def kronecker_data(
+    factors: Sequence[Array], y: Array, *, are_finite: bool = False
+) -> KroneckerData:
     """Return the equations that a caller's arguments stand for.
 
     Parameters
@@ -234,6 +242,8 @@ def kronecker_data(factors: Sequence[Array], y: Array) -> KroneckerData:
     y : array (M_1, ..., M_I[, L]) or (M_1 ... M_I[, L])
         The data as a tensor where the shape begins so, else flat in C order; one axis more for
         snapshots.
+    are_finite : bool, default False
+        Whether the factors are known to be finite.
 
     Returns
     -------
@@ -257,7 +267,7 @@ def kronecker_data(factors: Sequence[Array], y: Array) -> KroneckerData:
     except TypeError as error:
         raise TypeError(f"y: {error}") from None
     y = detached(y)
-    checked = kronecker_factors(factors, like=y)
+    checked = kronecker_factors(factors, like=y, are_finite=are_finite)
     xp, sizes = checked.xp, checked.sizes
     flat, has_snapshots = _layout(sizes, tuple(map(int, y.shape)))
     check_finite_block(y, name="y", unit="slice" if y.ndim > 2 else "row")

@@ -40,7 +40,7 @@ _ROUNDING = 64.0  # roundoffs of the data below which nothing is told from zero
 _SLAB_BYTES = 4 * 2**20  # correlations are formed in slabs of at least this size
 
 
-@capability("bayes.kron_omp")
+@capability("bayes.kron_omp", synchronisations={"call": 17, "iteration": 3})
 def kron_omp(
     factors: Sequence[Array],
     y: Array,

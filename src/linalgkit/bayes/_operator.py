@@ -24,6 +24,7 @@ from linalgkit._core.array import (
     adjoint,
     array_namespace,
     asarray,
+    detached,
     device,
     itemsize,
     library_name,
@@ -40,7 +41,7 @@ from linalgkit.bayes._modes import KroneckerFactors, kronecker_factors, power_ro
 DENSE_BYTES = 2**30  # that a dense copy may take by default
 
 
-@capability("bayes.KroneckerOperator")
+@capability("bayes.KroneckerOperator", synchronisations={"call": 1, "product": 1})
 class KroneckerOperator(PortablePickle):
     """A Kronecker product of matrices, of shape (prod M_i, prod N_i), by its products.
 
@@ -223,6 +224,7 @@ class KroneckerOperator(PortablePickle):
 
     def _product(self, x: Array, name: str, *, columns: bool) -> Array:
         """Return the product in the layout of `x`."""
+        x = detached(x)
         if type(x) is not type(self.factors[0]):
             self._check_kind(x, name)
         if device(x) != self.device:

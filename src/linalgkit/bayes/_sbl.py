@@ -30,7 +30,14 @@ _HOST = numpy_namespace()
 _AT_FLOOR = 10.0
 
 
-@capability("bayes.kron_sbl")
+@capability(
+    "bayes.kron_sbl",
+    synchronisations={"call": 20, "cycle": 6},
+    notes=(
+        "A cycle is one over all columns of two modes, of which there are at most `max_iter`; the "
+        "columns that are left are worked on by the host."
+    ),
+)
 def kron_sbl(
     factors: Sequence[Array],
     y: Array,
@@ -144,7 +151,7 @@ def kron_sbl(
     tensor of one product of `y` with thin bases. The other methods hold about three tensors of the
     size of `y` in the widest dtype of the device. On a device "auto" reads back ``M_i**2`` numbers
     a mode and small tensors, with a few synchronisations a change of the support; the other methods
-    synchronise twice a mode and cycle.
+    synchronise up to twice a mode and cycle, and once for the noise.
 
     References
     ----------
@@ -357,7 +364,7 @@ def empty_result(prepared: Prepared, asked: Request, method: str) -> KronSBLResu
     )
 
 
-@capability("bayes.kron_sbl_rank_one")
+@capability("bayes.kron_sbl_rank_one", synchronisations={"call": 14, "cycle": 2})
 def kron_sbl_rank_one(
     factors: Sequence[Array],
     y: Array,

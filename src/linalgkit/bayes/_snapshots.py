@@ -33,7 +33,7 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.qr import tsqr
 from linalgkit._core.state import PortablePickle, State
-from linalgkit._core.validation import check_same_place
+from linalgkit._core.validation import check_finite_block, check_same_place
 from linalgkit.bayes._model import Prepared, prepare
 from linalgkit.bayes._modes import KroneckerData, kronecker_factors
 from linalgkit.bayes._request import Request, request
@@ -239,7 +239,7 @@ class SnapshotStream(PortablePickle):
 
     def check_factors(self, factors: Any) -> None:
         """Refuse factors other than those of the stream."""
-        given = kronecker_factors(factors)
+        given = kronecker_factors(factors, are_finite=True)  # equal ones are
         for i, H in enumerate(given.arrays):
             check_same_place(H, self, f"factors[{i}]")
         shapes = [[tuple(map(int, H.shape)) for H in Hs] for Hs in (self.factors, given.arrays)]
@@ -248,8 +248,11 @@ class SnapshotStream(PortablePickle):
                 f"factors must be those of the first snapshots, of shapes {shapes[0]}, got shapes "
                 f"{shapes[1]}. Call fit to start anew, or pass None for the same."
             )
-        for i, (mine, theirs) in enumerate(zip(self.factors, given.arrays, strict=True)):
-            if not bool(self.xp.all(mine == theirs)):
+        pairs = zip(self.factors, given.arrays, strict=True)
+        same = self.xp.stack([self.xp.all(mine == theirs) for mine, theirs in pairs])
+        for i, is_same in enumerate(to_numpy(same).tolist()):
+            if not is_same:
+                check_finite_block(given.arrays[i], name=f"factors[{i}]")
                 raise ValueError(
                     f"factors[{i}] must be that of the first snapshots, got one with other "
                     "entries. Call fit to start anew, or pass None for the same."

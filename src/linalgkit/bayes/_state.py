@@ -15,11 +15,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from linalgkit._core.array import Array, asarray, numpy_namespace, to_numpy, widest_float
+from linalgkit._core.array import Array, asarray, numpy_namespace, widest_float
 from linalgkit._core.modes import mode_gram, mode_product
 from linalgkit._core.scaling import silent
 from linalgkit._kernels import kron_pass, kron_weighted
-from linalgkit.bayes._model import Model, wide_host
+from linalgkit.bayes._model import Model, real_hosts, wide_host
 
 _HOST = numpy_namespace()
 # Host tensors up to this size take the shortest way, not the one of least memory.
@@ -161,7 +161,7 @@ class State:
                 self.noise,
             )  # fmt: skip
         if not model.on_host:
-            sums, by_inner, by_outer = to_numpy(sums), wide_host(by_inner), wide_host(by_outer)
+            sums, by_inner, by_outer = real_hosts([sums, by_inner, by_outer], model.xp)
         log_det, quadratic, squared, trace = sums.tolist()
         self._by_inner, self._by_outer = by_inner, by_outer
         missing = model.count - math.prod(model.sizes)

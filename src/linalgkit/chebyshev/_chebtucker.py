@@ -58,7 +58,11 @@ _ADVICE = {
 }
 
 
-@capability("chebyshev.chebtucker", notes="The function is called with arrays of `xp`.")
+@capability(
+    "chebyshev.chebtucker",
+    notes="The function is called with arrays of `xp`.",
+    synchronisations={"call": 42},
+)
 def chebtucker(
     f: Callable[..., Any],
     domain: Any,

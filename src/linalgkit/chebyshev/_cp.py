@@ -56,7 +56,7 @@ _ROUNDINGS = 8
 _NOTHING = 1e-300
 
 
-@capability("chebyshev.chebtucker_from_cp")
+@capability("chebyshev.chebtucker_from_cp", synchronisations={"call": 47})
 def chebtucker_from_cp(
     weights: Array,
     factors: Sequence[Array | Callable[[Array], Array]],

@@ -18,7 +18,19 @@ from linalgkit.chebyshev._norms import NORMS
 from linalgkit.chebyshev._parts import Parts, orthonormal
 
 
-@capability("chebyshev.ChebTucker")
+@capability(
+    "chebyshev.ChebTucker",
+    synchronisations={
+        "call": 5,
+        "evaluation": 1,
+        "grid": 1,
+        "derivative": 2,
+        "integral": 2,
+        "sum": 25,
+        "product": 48,
+        "maximum": 3,
+    },
+)
 class ChebTucker(Calculus, Arithmetic):
     """A function on a box, as a Tucker core with polynomial factors.
 

@@ -78,7 +78,7 @@ _TOO_LARGE = (
 _CP_NUMBERS = 2**23
 
 
-@capability("chebyshev.long_range_potential")
+@capability("chebyshev.long_range_potential", synchronisations={"call": 13})
 def long_range_potential(
     points: Array,
     charges: Array,

@@ -45,7 +45,9 @@ _STRENGTHS = (-1.2, -0.9, -0.6, -0.4, -0.2, 0.1)
 _USUAL_STRENGTH = -0.4
 
 
-@capability("chebyshev.newton_quadrature", libraries=("numpy",), dtypes=("float64",))
+@capability(
+    "chebyshev.newton_quadrature", libraries=("numpy",), dtypes=("float64",), synchronisations={}
+)
 def newton_quadrature(
     eps: float, r_min: float, r_max: float, *, kind: str = "sinc", alpha: float | None = None
 ) -> tuple[Array, Array]:
@@ -132,7 +134,7 @@ def newton_quadrature(
     return alpha * u, alpha * v
 
 
-@capability("chebyshev.range_split", libraries=("numpy",), dtypes=("float64",))
+@capability("chebyshev.range_split", libraries=("numpy",), dtypes=("float64",), synchronisations={})
 def range_split(
     t: Any, w: Any, *, n_long: int | None = None, alpha: float | None = None
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:

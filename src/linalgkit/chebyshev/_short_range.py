@@ -40,7 +40,7 @@ _LARGEST = float(_HOST.finfo(_HOST.float64).max)
 _FARTHEST, _EVERYTHING, _TINY = 1e150, 4.0, 1e-140
 
 
-@capability("chebyshev.short_range_potential")
+@capability("chebyshev.short_range_potential", synchronisations={"call": 5})
 def short_range_potential(
     points: Array, charges: Array, x: Array, *, alpha: float, cutoff: float | None = None
 ) -> Array:

@@ -21,6 +21,7 @@ from linalgkit._core.array import (
     DType,
     Namespace,
     array_namespace,
+    detached,
     device,
     eps,
     real_dtype,
@@ -94,7 +95,7 @@ class TuckerResult:
 # ---------------------------------------------------------------------- the public function
 
 
-@capability("chebyshev.sthosvd")
+@capability("chebyshev.sthosvd", synchronisations={"call": 3})
 def sthosvd(
     X: Array,
     *,
@@ -195,7 +196,7 @@ def sthosvd(
     >>> bool(np.linalg.norm(result.to_array() - X) <= result.error * np.linalg.norm(X))
     True
     """
-    xp = array_namespace(X)
+    xp, X = array_namespace(X), detached(X)
     check_choice("svd", svd, _METHODS)
     n_iter = check_int("n_iter", n_iter, 0)
     shape = _checked_shape(X)

@@ -86,7 +86,7 @@ _BLOCK = 2**21
 _NOTHING = 1e-300
 
 
-@capability("chebyshev.chebtucker_from_values")
+@capability("chebyshev.chebtucker_from_values", synchronisations={"call": 30})
 def chebtucker_from_values(
     values: Array,
     domain: Any,
@@ -184,7 +184,7 @@ def chebtucker_from_values(
     return _from_grid(data, intervals, grids, tolerance)
 
 
-@capability("chebyshev.chebtucker_from_coefficients")
+@capability("chebyshev.chebtucker_from_coefficients", synchronisations={"call": 26})
 def chebtucker_from_coefficients(C: Array, domain: Any, *, tol: float | None = None) -> ChebTucker:
     """Return a polynomial, given by all its Chebyshev coefficients, with low ranks.
 

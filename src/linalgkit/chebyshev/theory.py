@@ -77,7 +77,7 @@ _WAY_OUT = (
 )
 
 
-@capability("chebyshev.theory.functional_hosvd")
+@capability("chebyshev.theory.functional_hosvd", synchronisations={"call": 1})
 def functional_hosvd(
     f: Callable[[Array], Array],
     domain: Any,
@@ -172,7 +172,7 @@ def functional_hosvd(
     return _answer(C, reference, case, tol, n_iter, xp)
 
 
-@capability("chebyshev.theory.tensor_input")
+@capability("chebyshev.theory.tensor_input", synchronisations={"call": 14})
 def tensor_input(
     values: Array, domain: Any, *, m: int = POINTS, tol: float = TOLERANCE, n_iter: int = 0
 ) -> ChebTucker:
@@ -240,7 +240,7 @@ def tensor_input(
     return _answer(C, reference, case, tol, n_iter, xp)
 
 
-@capability("chebyshev.theory.cp_full")
+@capability("chebyshev.theory.cp_full", synchronisations={"call": 31})
 def cp_full(
     weights: Array,
     factors: Sequence[Array | Callable[[Array], Array]],
@@ -313,7 +313,7 @@ def cp_full(
     return answer
 
 
-@capability("chebyshev.theory.cp_rhosvd")
+@capability("chebyshev.theory.cp_rhosvd", synchronisations={"call": 30})
 def cp_rhosvd(
     weights: Array,
     factors: Sequence[Array | Callable[[Array], Array]],

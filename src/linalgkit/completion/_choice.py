@@ -179,7 +179,7 @@ class RankEstimate:
         return self.rank
 
 
-@capability("completion.rank_estimate", sparse=True)
+@capability("completion.rank_estimate", sparse=True, synchronisations={"rank": 190})
 def rank_estimate(
     A: Any, *, mask: Any = None, max_rank: int | None = None, rng: Any = None
 ) -> RankEstimate:
@@ -214,9 +214,8 @@ def rank_estimate(
 
     Notes
     -----
-    An experience, not a theorem: components under the noise cannot be told from it. One
-    synchronisation a half sweep and a rank. Storage: two copies of the entries by rows and by
-    columns, and ``10 (m + n) k`` numbers.
+    An experience, not a theorem: components under the noise cannot be told from it. Storage: two
+    copies of the entries by rows and by columns, and ``10 (m + n) k`` numbers.
 
     Examples
     --------

@@ -50,7 +50,15 @@ _MESSAGES = {
 }
 
 
-@capability("completion.complete_matrix", sparse=True)
+@capability(
+    "completion.complete_matrix",
+    sparse=True,
+    synchronisations={"call": 42, "sweep": 19},
+    notes=(
+        'A sweep of "pcg" and "direct" synchronises about six times, one of "rgn" with each of its '
+        "inner steps."
+    ),
+)
 def complete_matrix(
     A: Any,
     rank: int | None = None,
@@ -195,7 +203,7 @@ def complete_matrix(
     Storage: the entries once more by columns (and by rows, where `A` is not a canonical CSR
     matrix of its working dtype), and ``10 (m + n) k`` numbers with the polish, ``5 (m + n) k``
     without; nothing of size ``m n``. Dense data are read once; their pattern comes to the host.
-    Small matrices are factorised on the device; one synchronisation a half sweep.
+    Small matrices are factorised on the device.
 
     References
     ----------

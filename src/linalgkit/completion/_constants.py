@@ -22,6 +22,7 @@ from linalgkit._core.array import Array, Namespace, device, widest_dtype
 from linalgkit._core.capabilities import capability
 from linalgkit._core.linalg import orthonormalise
 from linalgkit._core.validation import check_array_2d, check_finite_block, check_float, check_int
+from linalgkit.completion._triples import checked_dtype
 
 #: Relative error that numbers of sweeps and entries are for, unless another one is given.
 ACCURACY = 1e-6
@@ -33,7 +34,7 @@ KAPPA_POWER = 2.0
 DISTORTION, FAILURE = 0.1, 0.01
 
 
-@capability("completion.theory.incoherence")
+@capability("completion.theory.incoherence", synchronisations={"call": 2})
 def incoherence(U: Array) -> float:
     """Return the incoherence of the column space of a matrix.
 
@@ -65,13 +66,13 @@ def incoherence(U: Array) -> float:
     >>> round(incoherence(np.ones((16, 1))), 6), incoherence(np.eye(16)[:, :4])
     (1.0, 2.0)
     """
-    xp, m, k = _checked_basis(U)
+    U, xp, m, k = _checked_basis(U)
     Q = orthonormalise(xp.astype(U, widest_dtype(xp, device(U), U.dtype), copy=False), xp)
     largest = float(xp.max(xp.linalg.vector_norm(Q, axis=1)))
     return largest * math.sqrt(m / k)
 
 
-@capability("completion.theory.sample_size")
+@capability("completion.theory.sample_size", synchronisations={})
 def sample_size(
     shape: tuple[int, int],
     rank: int,
@@ -137,7 +138,7 @@ def sample_size(
     return float(constant * kappa**power * mu**2 * larger * k**4.5 * logarithms)
 
 
-@capability("completion.theory.sample_probability")
+@capability("completion.theory.sample_probability", synchronisations={})
 def sample_probability(
     shape: tuple[int, int],
     rank: int,
@@ -185,7 +186,7 @@ def sample_probability(
     return min(1.0, size / math.prod(shape))
 
 
-@capability("completion.theory.n_sweeps")
+@capability("completion.theory.n_sweeps", synchronisations={})
 def n_sweeps(accuracy: float = ACCURACY, contraction: float = CONTRACTION) -> int:
     """Return the number T of sweeps, O(log(1 / accuracy)), of two half steps each.
 
@@ -223,7 +224,7 @@ def n_sweeps(accuracy: float = ACCURACY, contraction: float = CONTRACTION) -> in
     return math.ceil(math.log(accuracy) / (2.0 * math.log(contraction)))
 
 
-@capability("completion.theory.clip_level")
+@capability("completion.theory.clip_level", synchronisations={})
 def clip_level(m: int, rank: int, mu: float) -> float:
     """Return the modulus above which entries of the start are set to zero.
 
@@ -263,7 +264,7 @@ def clip_level(m: int, rank: int, mu: float) -> float:
     return 2.0 * check_float("mu", mu, 0.0, low_open=True) * math.sqrt(k / m)
 
 
-@capability("completion.theory.clipped")
+@capability("completion.theory.clipped", synchronisations={"call": 1})
 def clipped(U: Array, mu: float) -> Array:
     """Set the large entries of an orthonormal start to zero, and orthonormalise it again.
 
@@ -299,12 +300,12 @@ def clipped(U: Array, mu: float) -> Array:
     >>> np.round(abs(clipped(U, mu=0.5)[:, 0]), 2).tolist()
     [0.0, 0.71, 0.5, 0.5]
     """
-    xp, m, k = _checked_basis(U)
+    U, xp, m, k = _checked_basis(U)
     kept = xp.abs(U) <= clip_level(m, k, mu)
     return orthonormalise(xp.where(kept, U, xp.zeros_like(U)), xp)
 
 
-@capability("completion.theory.sketch_size")
+@capability("completion.theory.sketch_size", synchronisations={})
 def sketch_size(k: int, distortion: float = DISTORTION, failure: float = FAILURE) -> int:
     """Return how many rows a sketch needs to keep the lengths in a k-dimensional space.
 
@@ -354,7 +355,7 @@ def sketch_size(k: int, distortion: float = DISTORTION, failure: float = FAILURE
     return math.ceil(((math.sqrt(k) + deviation) / distortion) ** 2)
 
 
-@capability("completion.theory.n_inner_steps")
+@capability("completion.theory.n_inner_steps", synchronisations={})
 def n_inner_steps(accuracy: float, distortion: float = DISTORTION) -> int:
     """Return the steps of the preconditioned iteration that reduce its error to a share.
 
@@ -409,9 +410,9 @@ def _checked_shape(shape: Any) -> tuple[int, int]:
     return m, n
 
 
-def _checked_basis(U: Any) -> tuple[Namespace, int, int]:
-    """Check a basis and return its namespace and shape."""
-    _, xp = check_array_2d("U", U)
+def _checked_basis(U: Any) -> tuple[Array, Namespace, int, int]:
+    """Check a basis and return it with its namespace and shape."""
+    U, xp = check_array_2d("U", U)
     m, k = (int(size) for size in U.shape)
     if k > m:
         raise ValueError(
@@ -420,5 +421,6 @@ def _checked_basis(U: Any) -> tuple[Namespace, int, int]:
         )
     if not xp.isdtype(U.dtype, ("real floating", "complex floating")):
         raise TypeError(f"U must hold floating-point numbers, got dtype {U.dtype}.")
+    checked_dtype("U", U, xp, device(U))
     check_finite_block(U, name="U")
-    return xp, m, k
+    return U, xp, m, k

@@ -12,11 +12,17 @@ from linalgkit._core.array import (
     Device,
     Namespace,
     array_namespace,
+    is_sparse,
     library_of,
     to_numpy,
 )
 from linalgkit._core.array import device as _device
-from linalgkit._core.estimator import Features, TransformerMixin
+from linalgkit._core.estimator import (
+    Features,
+    TransformerMixin,
+    check_counts,
+    feature_names,
+)
 from linalgkit._core.random import as_generator, undone_on_error
 from linalgkit._core.state import State, Stateful
 from linalgkit._core.validation import check_same_place, message
@@ -76,6 +82,15 @@ class EntryStore(TransformerMixin, Stateful):
         if self._shape is None:
             self._begin(block.shape)
         self._new = parts
+
+    def _check_table(self, X: Any, *, fitted: bool) -> None:
+        """Refuse a table without columns, or with others than before; entries have no names."""
+        shape = tuple(getattr(X, "shape", ()))
+        if len(shape) != 2 or is_sparse(X):
+            return
+        check_counts(shape, 1, "X")
+        if fitted:
+            self._compare_features(Features(int(shape[1]), feature_names(X)), "X")
 
     def _begin(self, shape: tuple[int, int]) -> None:
         """Start a stream with the options as they are, once they have been checked."""

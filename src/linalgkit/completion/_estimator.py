@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from linalgkit._core.array import Array, is_sparse, numpy_namespace, to_numpy
 from linalgkit._core.capabilities import capability
-from linalgkit._core.estimator import Features, as_array, check_counts, feature_names
+from linalgkit._core.estimator import Features, as_array, feature_names
 from linalgkit._core.random import undone_on_error
 from linalgkit._core.scaling import norm_fro
 from linalgkit._core.validation import (
@@ -30,7 +30,12 @@ from linalgkit.completion._triples import is_triple
 _HOST = numpy_namespace()
 
 
-@capability("completion.MatrixCompletion", sparse=True, streaming=True)
+@capability(
+    "completion.MatrixCompletion",
+    sparse=True,
+    streaming=True,
+    synchronisations={"block": 2, "result": 60},
+)
 class MatrixCompletion(EntryStore, AnswerAttributes):
     """Low-rank matrix completion of entries that arrive in blocks.
 
@@ -221,9 +226,7 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
         MatrixCompletion
             The object itself. After an error it is as it was before the call.
         """
-        names = feature_names(X)
-        if is_array(X) and X.ndim == 2:
-            check_counts(tuple(X.shape), 1, "X")
+        self._check_table(X, fitted=False)
         with undone_on_error(self.rng):
             options = self._started()
             threads = thread_count(options["n_threads"])
@@ -231,7 +234,7 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
             check_options(options, data.shape)
             answer = fitted(data, options)
         self._settle(data, answer, options, full=True)
-        self._set_features(Features(data.shape[1], names))
+        self._set_features(Features(data.shape[1], feature_names(X)))
         return self
 
     def partial_fit(
@@ -368,7 +371,7 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
         Storage: as :func:`complete_matrix` takes for the entries of `X`, and the result.
         """
         result = self.result()
-        self._check_table(X)
+        self._check_table(X, fitted=True)
         data = observed_as("X", X, mask=mask, weights=weights)
         self._check_new(data)
         return self._wrap_output(regressed(result, data), X)
@@ -422,7 +425,7 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
         result = self.result()
         if isinstance(X, tuple) and len(X) == 3 and is_triple(X):
             X = (*X, result.shape)
-        self._check_table(X)
+        self._check_table(X, fitted=True)
         data = observed_as("X", X, mask=mask, weights=weights)
         if data.shape != result.shape:
             raise ValueError(
@@ -431,12 +434,6 @@ class MatrixCompletion(EntryStore, AnswerAttributes):
             )
         check_same_place(data.row_values, AnswerPlace(result), "X")
         return _determination(result, Entries.of(data))
-
-    def _check_table(self, X: Any) -> None:
-        """Refuse a table of other columns; places and sparse entries have no names."""
-        shape = getattr(X, "shape", ())
-        if len(shape) == 2 and not is_sparse(X):
-            self._compare_features(Features(int(shape[1]), feature_names(X)), "X")
 
     def _check_new(self, data: Observed) -> None:
         """Refuse rows of other columns or of another library."""

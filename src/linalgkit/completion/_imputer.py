@@ -34,7 +34,7 @@ _HOST = numpy_namespace()
 _FIXED = {"init": "svd", "continuation": True, "polish": True, "center": False, "callback": None}
 
 
-@capability("completion.LowRankImputer")
+@capability("completion.LowRankImputer", synchronisations={"fit": 65, "transform": 7})
 class LowRankImputer(TransformerMixin, Stateful):
     """Fill in the missing entries (NaN) of tables from a model of low rank.
 

@@ -37,7 +37,11 @@ _ARRAYS = (
 _HOST_ARRAYS = ("row_ridge", "column_ridge", "row_load", "column_load")
 
 
-@capability("completion.CompletionResult", sparse=True)
+@capability(
+    "completion.CompletionResult",
+    sparse=True,
+    synchronisations={"prediction": 2, "list": 1, "interval": 13},
+)
 @dataclass(frozen=True, eq=False)
 class CompletionResult(Stateful):
     """A completed matrix, ``A ~ U V^H + row_bias[:, None] + col_bias[None, :] + mean``.

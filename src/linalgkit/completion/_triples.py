@@ -177,14 +177,15 @@ def _checked_indices(name: str, x: Any) -> Array:
 
 def _on_host(vectors: Sequence[Array]) -> list[Array]:
     """Return indices on the host: one transfer where they lie together."""
-    first, *others = vectors
-    if any(library_of(x) != library_of(first) or device(x) != device(first) for x in others):
+    first, second = vectors
+    if library_of(second) != library_of(first) or device(second) != device(first):
         return [to_numpy(x) for x in vectors]
     xp = array_namespace(first)
     if library_name(xp) == "numpy":
         return list(vectors)
     both = to_numpy(xp.concat([xp.astype(x, xp.int64, copy=False) for x in vectors]))
-    return _HOST.split(both, [int(x.shape[0]) for x in vectors[:-1]])
+    count = int(first.shape[0])
+    return [both[:count], both[count:]]
 
 
 def _check_range(name: str, index: Array, size: int, shape: tuple[int, int]) -> None:

@@ -84,7 +84,7 @@ __all__ = [
 _MORE, _STEPS = 10, 12
 
 
-@capability("completion.theory.split_observations", sparse=True)
+@capability("completion.theory.split_observations", sparse=True, synchronisations={"call": 8})
 def split_observations(
     A: Any, n_parts: int, *, mask: Any = None, rng: object = None
 ) -> list[tuple[Array, Array, Array, tuple[int, int]]]:
@@ -185,7 +185,11 @@ class AlternatingMinimisation:
 # 3. A line with too few entries in a part gets the solution of least norm.
 # 4. The singular vectors of the start come from a subspace iteration, 12 steps with 10 columns more
 #    than wanted, which forms nothing of size m n.
-@capability("completion.theory.alternating_minimisation", sparse=True)
+@capability(
+    "completion.theory.alternating_minimisation",
+    sparse=True,
+    synchronisations={"call": 5, "sweep": 2},
+)
 def alternating_minimisation(
     A: Any,
     rank: int,

@@ -11,6 +11,7 @@ Every block carries the number of its first row, so that no two blocks meet the 
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, NamedTuple, Self
 
@@ -316,6 +317,13 @@ class SketchAccumulator(Stateful):
         covered = tuple((int(a), int(b)) for a, b in state["covered"])
         part.held = Held(covered, total, tuple(state["norms"]), cells)
         return part
+
+
+def merged(a: SketchAccumulator, b: SketchAccumulator) -> SketchAccumulator:
+    """Return all rows of two accumulators, both of which stay as they are."""
+    both = copy.copy(a)
+    both.merge(b)
+    return both
 
 
 def real_rows(Y: Array, dtype: DType, xp: Namespace) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from linalgkit._core.array import Array, array_namespace, device, is_complex, library_name
+from linalgkit._core.array import Array, array_namespace, detached, device, is_complex, library_name
 from linalgkit._core.capabilities import capability
 from linalgkit._core.linalg import tsqr
 from linalgkit._core.random import PhiloxTiles, undone_on_error
@@ -35,6 +35,7 @@ _TOLERANCE = 16
     sparse=True,
     streaming=True,
     notes="Streaming means a source of blocks that can be gone through again and again.",
+    synchronisations={"call": 10, "block": 1},
 )
 def backward_error(
     A: Any,
@@ -141,7 +142,7 @@ def backward_error(
 
 def _checked_solution(x: Any, eq: Equations) -> Array:
     """Return the unknowns (d, k) after comparing them with the equations."""
-    xp = array_namespace(x)
+    xp, x = array_namespace(x), detached(x)
     if library_name(xp) != library_name(eq.xp) or device(x) != eq.device:
         raise TypeError(
             f"x must be of {library_name(eq.xp)} on {eq.device} as A is, got "

@@ -15,15 +15,16 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.estimator import as_array
 from linalgkit._core.operators import Operator
-from linalgkit._core.validation import check_finite_block, first_bad_row
+from linalgkit._core.validation import check_finite_block, first_bad_row, have_finite_sum
 from linalgkit.regression._sources import Rows
 
 
 def check_block(A: Any, B: Array, index: int | None, start: int) -> None:
     """Refuse NaN and infinity; what has no entries to look at passes."""
-    for name, part in (("A", A), ("b", B)):
-        if isinstance(part, Operator):
-            continue
+    parts = {n: part for n, part in (("A", A), ("b", B)) if not isinstance(part, Operator)}
+    if have_finite_sum(*parts.values()):
+        return
+    for name, part in parts.items():
         try:
             check_finite_block(part, index, name=name)
         except ValueError:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from linalgkit._core.array import Array, matmul_h
 from linalgkit._core.operators import Operator
@@ -125,9 +125,8 @@ def is_confirmed(system: System, basis: Basis, tolerance: float) -> bool:
     """Tell whether what the sketch takes for zero is as small in the data: one pass."""
     if not basis.lost_values.shape[0]:
         return True
-    squares: Any = 0
-    for _, block in system.m_blocks():
-        squares = squares + system.squares(block.matmul(basis.lost_vectors))
+    lost = basis.lost_vectors
+    (squares,) = system.total(lambda _, block: (system.squares(block.matmul(lost)),))
     largest = float(basis.values[0]) if basis.rank else 0.0
     limit = _DISTORTION * max(tolerance * largest, float(basis.lost_values[0]))
     return all(math.sqrt(value) <= limit for value in floats(squares))

@@ -128,7 +128,7 @@ class KronLstsqResult:
         return stewart_bound(eq, X, alpha)
 
 
-@capability("regression.kron_lstsq")
+@capability("regression.kron_lstsq", synchronisations={"call": 31})
 def kron_lstsq(
     factors: Sequence[Array],
     B: Array,

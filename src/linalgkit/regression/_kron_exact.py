@@ -21,8 +21,10 @@ from linalgkit._core.array import (
     Namespace,
     adjoint,
     array_namespace,
+    detached,
     device,
     eps,
+    is_complex_dtype,
     real_dtype,
     to_numpy,
     widest_dtype,
@@ -93,9 +95,10 @@ class Solved(NamedTuple):
 
 
 class Factor(NamedTuple):
-    """Singular values of one matrix ``W diag(s) V^H diag(2**exponents)``, of its rank.
+    """Singular values of one matrix ``W diag(s) V^H D diag(2**exponents)``, of its rank.
 
-    ``inverse`` is ``diag(2**-exponents) V``.
+    ``inverse`` is ``diag(2**-exponents) D^-1 V``. `D` holds the norms of the columns in these
+    units where they were brought to unit norm, and is the identity elsewhere.
     """
 
     W: Array
@@ -119,9 +122,8 @@ def kron_equations(factors: Sequence[Array], B: Array) -> KronEquations:
             f"factors must be a list of at least one matrix, got {type(factors).__name__}. "
             "A single matrix goes into a list, or to lstsq."
         )
-    for t, A in enumerate(factors):
-        check_array_2d(f"factors[{t}]", A, min_rows=1)
-    xp = array_namespace(*factors, B)
+    factors = [check_array_2d(f"factors[{t}]", A, min_rows=1)[0] for t, A in enumerate(factors)]
+    xp, B = array_namespace(*factors, B), detached(B)
     where = device(B)
     dtype = xp.result_type(*(working_dtype(xp, where, X.dtype) for X in (*factors, B)))
     arrays = [xp.astype(A, dtype, copy=False) for A in factors]
@@ -212,31 +214,41 @@ def decomposed(eq: KronEquations, *, in_one_unit: bool) -> list[Factor]:
                 f"factors[{t}] must have columns of finite norm, got one that overflows. Divide "
                 "it by a power of two first."
             )
-        part = None if in_one_unit else _factor(Q, R, largest, eq)
+        part = None if in_one_unit else _factor(Q, R, largest, eq, unit_columns=True)
         if part is None or part.rank < A.shape[1]:
             part = _factor(Q, R, [max(largest)] * len(largest), eq)
         parts.append(part)
     return parts
 
 
-def _factor(Q: Array, R: Array, largest: list[float], eq: KronEquations) -> Factor:
-    """Return singular values of ``Q R``, the columns of `R` divided by powers of two."""
+def _factor(
+    Q: Array, R: Array, largest: list[float], eq: KronEquations, *, unit_columns: bool = False
+) -> Factor:
+    """Return singular values of ``Q R``, the columns divided by powers of two or their norms."""
     xp, d = eq.xp, int(R.shape[1])
     exponents = [scale_exponent(value) for value in largest]
     inverse_units = power_factors([-e for e in exponents], xp, device(R), real_dtype(xp, R.dtype))
     scaled = R
     for powers in inverse_units:
         scaled = scaled * powers[None, :]
-    U, s, Vh = svd_desc(scaled, xp)
+    lengths = _lengths(scaled, xp) if unit_columns else None
+    U, s, Vh = svd_desc(scaled if lengths is None else scaled / lengths[None, :], xp)
     values = [float(value) for value in to_numpy(s)]
     floor = rank_tolerance(eps(xp, eq.dtype), d) * values[0]
     rank = sum(value > floor for value in values)
     W = Q @ xp.astype(U[:, :rank], eq.dtype, copy=False)
     inverse = adjoint(Vh[:rank, :], xp)
+    inverse = inverse if lengths is None else inverse / lengths[:, None]
     for powers in inverse_units:
         inverse = powers[:, None] * inverse
     condition = values[0] / values[rank - 1] if rank else 1.0
     return Factor(W, s[:rank], inverse, exponents, rank, condition)
+
+
+def _lengths(R: Array, xp: Namespace) -> Array:
+    """Return the norms of the columns in the dtype of `R`, 1 for a column of zeros."""
+    squares = xp.sum(xp.real(R * xp.conj(R)) if is_complex_dtype(xp, R.dtype) else R * R, axis=0)
+    return xp.astype(xp.sqrt(xp.where(squares > 0, squares, xp.ones_like(squares))), R.dtype)
 
 
 def _divided(part: Factor, xp: Namespace) -> Array:

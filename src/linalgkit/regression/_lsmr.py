@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linalgkit._core.array import Array, Namespace, array_namespace
-from linalgkit._core.operators import DenseOperator, SparseOperator
+from linalgkit._core.operators import DenseOperator, Operator, SparseOperator
 from linalgkit.regression._certificate import column_norms, floats
 from linalgkit.regression._preconditioned import MOST_ITERATIONS, PreconditionedSolver
 from linalgkit.regression._solver import Solver
@@ -135,9 +135,7 @@ class PlainLsmrSolver(Solver):
 def _column_norms(system: System) -> Array:
     """Return the norms of the columns with the ridge; of a matrix-free `A` their mean."""
     xp, ridge = system.xp, system.ridge()
-    squares: Any = 0
-    for _, block in system.m_blocks():
-        squares = squares + _column_squares(block, system)
+    (squares,) = system.total(lambda _, block: (_column_squares(block, system),))
     squares = squares if ridge is None else squares + ridge
     return xp.sqrt(squares)
 
@@ -177,15 +175,16 @@ def products(system: System, reduce: Product, expand: Product) -> tuple[Product,
 
     def forward(h: Array) -> Array:
         Z = expand(h)
-        parts = [block.matmul(Z) for _, block in system.m_blocks()]
+        parts = system.collected(lambda block: block.matmul(Z))
         parts = parts if root is None else [*parts, root * Z]
         return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
     def backward(U: Array) -> Array:
-        total: Any = 0 if root is None else root * U[system.length :, :]
-        for start, block in system.m_blocks():
-            total = total + block.rmatmul(U[start : start + block.shape[0], :])
-        return reduce(total)
+        def share(start: int, block: Operator) -> tuple[Array, ...]:
+            return (block.rmatmul(U[start : start + block.shape[0], :]),)
+
+        (total,) = system.total(share)
+        return reduce(total if root is None else root * U[system.length :, :] + total)
 
     return forward, backward
 

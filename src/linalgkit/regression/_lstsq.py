@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from linalgkit._core.array import Array
 from linalgkit._core.capabilities import capability
@@ -14,7 +14,7 @@ from linalgkit._core.validation import AccuracyWarning, check_choice, check_floa
 from linalgkit.regression._certificate import column_norms
 from linalgkit.regression._drivers import DRIVERS, Plan, roundoff, solve
 from linalgkit.regression._precondition import SketchOptions
-from linalgkit.regression._problem import checked_rows, several_passes
+from linalgkit.regression._problem import Equations, checked_rows, several_passes
 from linalgkit.regression._scaled import finite_as
 from linalgkit.regression._solver import ROUNDING, Solved, certified
 from linalgkit.regression._system import System
@@ -78,6 +78,7 @@ class LstsqResult:
     sparse=True,
     streaming=True,
     notes="Streaming means a source of blocks that can be gone through again and again.",
+    synchronisations={"call": 50, "block": 1},
 )
 def lstsq(
     A: Any,
@@ -214,13 +215,33 @@ def lstsq(
     >>> result.driver, result.rank, bool(result.backward_error < 1e-15)
     ('cholesky', 3, True)
     """
-    check_choice("driver", driver, DRIVERS)
-    check_choice("sketch", sketch, SKETCHES)
-    rcond = None if rcond is None else check_float("rcond", rcond, 0.0, 1.0, high_open=True)
+    options = Options.checked(driver, rcond, sketch)
     eq = several_passes(A, b, weights=weights, alpha=alpha)
+    return solution(eq, options, m, rng)
+
+
+class Options(NamedTuple):
+    """What needs no look at the equations."""
+
+    driver: str
+    rcond: float | None
+    sketch: str
+
+    @classmethod
+    def checked(cls, driver: str, rcond: float | None, sketch: str) -> Self:
+        """Return the options after checking them."""
+        check_choice("driver", driver, DRIVERS)
+        check_choice("sketch", sketch, SKETCHES)
+        rcond = None if rcond is None else check_float("rcond", rcond, 0.0, 1.0, high_open=True)
+        return cls(driver, rcond, sketch)
+
+
+def solution(eq: Equations, options: Options, m: int | None, rng: object) -> LstsqResult:
+    """Return the solution of equations that can be gone through again and again."""
     m = checked_rows(m, eq)
     with undone_on_error(rng), silent():  # whatever overflows is judged by what comes of it
-        plan = Plan(driver, SketchOptions(sketch, m, PhiloxTiles(rng)), rcond)
+        sketch = SketchOptions(options.sketch, m, PhiloxTiles(rng))
+        plan = Plan(options.driver, sketch, options.rcond)
         solved, system = solve(eq, plan)
         returned = _rounded(solved, system)
     return _result(solved, returned, system, plan)
@@ -311,7 +332,7 @@ def _warn(status: str, system: System, rank: int, returned: _Returned) -> None:
             f"A of shape ({eq.n}, {eq.d}){what} has numerical rank {rank}: x is the solution of "
             f"minimum norm. Pass {way_out}, or rcond to state what counts as zero."
         )
-        warnings.warn(text, AccuracyWarning, stacklevel=4)
+        warnings.warn(text, AccuracyWarning, stacklevel=5)
     elif status == "inaccurate":
         way_out = (
             "x is too small for its digits: divide A, or multiply b, by a power of two"
@@ -322,4 +343,4 @@ def _warn(status: str, system: System, rank: int, returned: _Returned) -> None:
             f"the backward error is {max(returned.errors):.1e} ||A||_F, above ten roundoffs "
             f"({limit:.1e}). {way_out}."
         )
-        warnings.warn(text, AccuracyWarning, stacklevel=4)
+        warnings.warn(text, AccuracyWarning, stacklevel=5)

@@ -12,7 +12,7 @@ data themselves.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -158,19 +158,21 @@ def extra_rows(system: System, dead: Array | None) -> Array | None:
 def _applied(system: System, S: SketchOperator) -> Array:
     """Return ``S M``, real where the data are, or raise where it is not finite."""
     step = system.whole_bytes if system.is_in_place else max(PRODUCT_BYTES, 16 * S.m * system.size)
-    return _summed(system, S, ((start, raw(block)) for start, block in system.m_blocks(step)))
+
+    def share(start: int, block: Operator) -> tuple[Array, ...]:
+        return (S.apply_rows(raw(block), start),)
+
+    return _finite(system, lambda: system.total(share, step))
 
 
-def _summed(system: System, S: SketchOperator, blocks: Iterable[tuple[int, Any]]) -> Array:
-    """Return the sum of the shares of blocks, as :func:`_applied`."""
-    total: Any = 0
+def _finite(system: System, total: Callable[[], tuple[Array, ...]]) -> Array:
+    """Return a sum of sketched blocks, as :func:`_applied`."""
     try:
-        for start, block in blocks:
-            total = total + S.apply_rows(block, start)
+        (found,) = total()
     except ValueError:
         system.equations.check_finite()
         raise OutOfRangeError from None
-    return _as_real(total, system)
+    return _as_real(found, system)
 
 
 def _as_real(X: Array, system: System) -> Array:
@@ -183,13 +185,17 @@ def _as_real(X: Array, system: System) -> Array:
 
 def _sketched_right(system: System, S: SketchOperator, rows: Array) -> Array:
     """Return ``(S M)^H S b`` for a tall problem."""
-    return matmul_h(rows, _summed(system, S, system.right_blocks()), system.xp)
+
+    def share(start: int, B: Array) -> tuple[Array, ...]:
+        return (S.apply_rows(B, start),)
+
+    return matmul_h(rows, _finite(system, lambda: system.right_total(share)), system.xp)
 
 
 def _all_rows(system: System) -> Array:
     """Return the triangular factor of all rows of `M`."""
     with silent():
-        return tsqr([dense_rows(block, system) for _, block in system.m_blocks()])
+        return tsqr(system.collected(lambda block: dense_rows(block, system)))
 
 
 def dense_rows(block: Operator, system: System) -> Array:

@@ -63,7 +63,9 @@ class Preconditioner(Operator):
     matmat, rmatmat = matmul, rmatmul
 
 
-@capability("regression.sketch_preconditioner", sparse=True)
+@capability(
+    "regression.sketch_preconditioner", sparse=True, synchronisations={"call": 4, "product": 0}
+)
 def sketch_preconditioner(A: Any, *, m: int | None = None, rng: object = None) -> Any:
     """Return `P` for which ``A P`` is nearly orthonormal, from a sketch of `A`.
 

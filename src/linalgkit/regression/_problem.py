@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from linalgkit._core.array import (
     Array,
@@ -50,6 +50,8 @@ from linalgkit.regression._sources import Rows, find_rows
 # and libraries whose calls are dear take larger ones.
 _CACHED_BYTES = 2**20
 _LARGE_BYTES = 2**25
+
+_T = TypeVar("_T")
 
 
 class Equations:
@@ -133,6 +135,31 @@ class Equations:
         self._started = True
         return self._pass(block_rows or self._default_rows(), check, dtype or self.dtype)
 
+    def folded(
+        self,
+        step: Callable[[_T | None, int, Operator, Array], _T],
+        merge: Callable[[_T, _T], _T],
+        **options: Any,
+    ) -> _T:
+        """Go through the rows once and return what has been made of them.
+
+        Parameters
+        ----------
+        step : callable
+            ``step(found, start, A, B)`` returns `found`, which it may change, with a block of
+            :meth:`blocks` taken in; None stands for nothing yet.
+        merge : callable
+            Joins what earlier and later rows have given, and writes into neither. For equations
+            in parts, which are gone through side by side; see :mod:`linalgkit.distributed`.
+        **options : object
+            Those of :meth:`blocks`.
+        """
+        found: _T | None = None
+        for start, A, B in self.blocks(**options):
+            found = step(found, start, A, B)
+        assert found is not None
+        return found
+
     def _pass(
         self, block_rows: int, check: bool, dtype: DType
     ) -> Iterator[tuple[int, Operator, Array]]:
@@ -190,6 +217,11 @@ class Equations:
     def is_unchanged(self) -> bool:
         """Whether blocks are views of a dense array, neither converted, weighted nor scaled."""
         return self._rows.is_native and self._weights is None and not self.is_scaled
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether `A` or its blocks are sparse."""
+        return self._rows.is_sparse
 
     @property
     def is_dense(self) -> bool:
@@ -315,11 +347,13 @@ class Equations:
 
     def _largest_entries(self) -> tuple[list[float], list[float]]:
         """Return the largest modulus in each column of `A` and of `b`."""
-        largest_a, largest_b = [0.0] * self.d, [0.0] * self.k
-        for _, block, B in self.blocks():
-            largest_a = list(map(max, largest_a, column_maxima(block)))
-            largest_b = list(map(max, largest_b, maxima(B, self.xp)))
-        return largest_a, largest_b
+        xp = self.xp
+
+        def step(found: _Maxima | None, _: int, block: Operator, B: Array) -> _Maxima:
+            new = column_maxima(block), maxima(B, xp)
+            return new if found is None else _larger(found, new)
+
+        return self.folded(step, _larger)
 
     def unscaled(self, X: Array) -> Array:
         """Return the unknowns (d, k) of the original equations."""
@@ -349,6 +383,14 @@ class Equations:
             return float(values[0])
         wide = widest_float(self.xp, self.device)
         return self.xp.asarray(list(map(float, values)), dtype=wide, device=self.device)
+
+
+_Maxima = tuple[list[float], list[float]]
+
+
+def _larger(a: _Maxima, b: _Maxima) -> _Maxima:
+    """Return the larger numbers of both lists."""
+    return list(map(max, a[0], b[0])), list(map(max, a[1], b[1]))
 
 
 ONE_PASS = (

@@ -47,6 +47,7 @@ from linalgkit.regression._targets import (
     "regression.SketchedRegressor",
     sparse=True,
     streaming=True,
+    synchronisations={"block": 1, "result": 19, "prediction": 20},
 )
 class SketchedRegressor(LinearPredictions, Stateful):
     """Linear regression of a stream of rows through a sketch, with intervals.

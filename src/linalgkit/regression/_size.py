@@ -135,7 +135,7 @@ def _limit(d: int, eps: float, tail: float, norm: str, field: int) -> int:
     return math.ceil(share * Fraction(quantile) / Fraction(eps) ** 2)
 
 
-@capability("regression.sketch_size")
+@capability("regression.sketch_size", synchronisations={})
 def sketch_size(
     d: int,
     n: int | None,

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from dataclasses import replace
@@ -22,7 +21,7 @@ from linalgkit._core.operators import DenseOperator, Operator, SparseOperator
 from linalgkit._core.random import as_generator, undone_on_error
 from linalgkit._core.triangular import SingularMatrixError
 from linalgkit._core.validation import AccuracyWarning
-from linalgkit.regression._accumulator import SketchAccumulator, real_rows
+from linalgkit.regression._accumulator import SketchAccumulator, merged, real_rows
 from linalgkit.regression._answers import Taken, exact_result, sketched_result
 from linalgkit.regression._intervals import column_norms
 from linalgkit.regression._problem import Equations, equations
@@ -40,6 +39,7 @@ _ATTEMPTS = 4
     sparse=True,
     streaming=True,
     notes="An iterable of (A_block, b_block) is read once, with the kinds that stream.",
+    synchronisations={"call": 20, "block": 1},
 )
 def sketched_lstsq(
     A: Any,
@@ -160,6 +160,13 @@ def sketched_lstsq(
     True
     """
     eq = equations(A, b, weights=weights, alpha=alpha)
+    return sketched_solution(eq, m, eps, delta, sketch, rng)
+
+
+def sketched_solution(
+    eq: Equations, m: Any, eps: Any, delta: Any, sketch: Any, rng: Any
+) -> SketchedLstsqResult:
+    """Return the solution of equations through a sketch; the options are checked here."""
     is_complex = is_complex_dtype(eq.xp, eq.dtype)
     request = Request.checked(m, eps, delta, sketch, d=eq.d, k=eq.k, is_complex=is_complex)
     with undone_on_error(rng):
@@ -203,11 +210,20 @@ def form_of(eq: Equations) -> Form:
 
 def _whole(eq: Equations) -> tuple[Array, Array]:
     """Return all rows of a problem of few equations, dense."""
-    A, B = [], []
-    for _, block, beside in eq.blocks(block_rows=eq.n):
-        A.append(dense_rows(block))
-        B.append(beside)
+    A, B = eq.folded(_with_rows, _joined, block_rows=eq.n)
     return eq.xp.concat(A, axis=0), eq.xp.concat(B, axis=0)
+
+
+_Lists = tuple[list[Array], list[Array]]
+
+
+def _with_rows(found: _Lists | None, _: int, block: Operator, B: Array) -> _Lists:
+    """Return lists of dense blocks and right sides with one more."""
+    return _joined(found or ([], []), ([dense_rows(block)], [B]))
+
+
+def _joined(a: _Lists, b: _Lists) -> _Lists:
+    return a[0] + b[0], a[1] + b[1]
 
 
 def dense_rows(block: Operator) -> Array:
@@ -231,15 +247,15 @@ def _without_sketch(
             f"a sketch of {request.m} rows would be no smaller than the {n} equations, which "
             "were solved without one. Ask for fewer rows, or use lstsq.",
             AccuracyWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     found = exact_result(*rows, eq.ridge_block(), request.delta, form_of(eq))
     if found.status == "rank_deficient":
-        _warn_deficient(eq, found.rank, is_certain=True, level=5)
+        _warn_deficient(eq, found.rank, is_certain=True, level=6)
     return found
 
 
-def _warn_deficient(eq: Equations, rank: int, *, is_certain: bool, level: int = 4) -> None:
+def _warn_deficient(eq: Equations, rank: int, *, is_certain: bool, level: int = 5) -> None:
     blame = (
         f"A of shape ({eq.n}, {eq.d}) has numerical rank {rank}"
         if eq.is_reiterable or is_certain
@@ -260,9 +276,7 @@ def _warn_deficient(eq: Equations, rank: int, *, is_certain: bool, level: int = 
 
 def _sketched_rows(eq: Equations, request: Request, rng: Any) -> Taken | tuple[Array, Array]:
     """Return the sketched equations, or all of them if they turn out to be too few."""
-    blocks = eq.blocks(block_rows=eq.n)
-    first = next(blocks)
-    kind = request.kind(eq.kind, isinstance(first[1], SparseOperator))
+    kind = request.kind(eq.kind, eq.is_sparse)
     is_given = isinstance(request.sketch, SketchOperator)
     if eq.n is None and not is_given and kind not in STREAMING:
         raise ValueError(
@@ -274,18 +288,16 @@ def _sketched_rows(eq: Equations, request: Request, rng: Any) -> Taken | tuple[A
     width = None if kind in STREAMING and not is_given else width
     S = request.drawn(kind, width, dtype_name(eq.xp, eq.dtype), rng)
     if eq.kind == "blocks" or (eq.kind == "dense" and S.kind in _BY_CELLS):
-        part = _accumulated(eq, S, itertools.chain([first], blocks))
+        part = _accumulated(eq, S)
         rows = part.rows()
         if rows is not None:
             return rows
         SA, SB, norms = part.total()
     else:
-        _, block, B = first
+        ((_, block, B),) = eq.blocks(block_rows=eq.n)
         shares = S.apply_rows(_raw(block), 0), S.apply_rows(B, 0)
         SA, SB = (real_rows(part, eq.dtype, eq.xp) for part in shares)
         norms = column_norms(B, eq.xp)
-        for _ in blocks:  # lets the source note its end
-            pass
     assert eq.n is not None
     SA = SA + _ridge_share(eq, S, SA) if n_ridge else SA
     return Taken(S, SA, SB, norms, eq.n, n_ridge, eq.alpha, eq.d)
@@ -296,17 +308,18 @@ def _raw(block: Operator) -> Any:
     return block.A if isinstance(block, (DenseOperator, SparseOperator)) else block
 
 
-def _accumulated(eq: Equations, S: SketchOperator, blocks: Any) -> SketchAccumulator:
+def _accumulated(eq: Equations, S: SketchOperator) -> SketchAccumulator:
     """Return the sketch of all blocks, cell by cell."""
-    part: SketchAccumulator | None = None
-    for start, block, B in blocks:
-        if part is None:
-            place = {"xp": eq.xp, "device": eq.device, "dtype": eq.dtype}
-            is_sparse = isinstance(block, SparseOperator)
-            part = SketchAccumulator(S, eq.d, eq.k, sparse=is_sparse, **place)
+    place = {"xp": eq.xp, "device": eq.device, "dtype": eq.dtype, "sparse": eq.is_sparse}
+
+    def step(
+        part: SketchAccumulator | None, start: int, block: Operator, B: Array
+    ) -> SketchAccumulator:
+        part = SketchAccumulator(S, eq.d, eq.k, **place) if part is None else part
         part.push(_raw(block), B, start)
-    assert part is not None
-    return part
+        return part
+
+    return eq.folded(step, merged, block_rows=eq.n)
 
 
 def _ridge_share(eq: Equations, S: SketchOperator, SA: Array) -> Array:
@@ -316,15 +329,23 @@ def _ridge_share(eq: Equations, S: SketchOperator, SA: Array) -> Array:
     return math.sqrt(eq.alpha) * real_rows(columns, eq.dtype, eq.xp)
 
 
+def _hypot(a: list[float], b: list[float]) -> list[float]:
+    return list(map(math.hypot, a, b))
+
+
 def _is_null(eq: Equations, small: Reduced) -> bool:
     """Tell whether `A` itself, and not its sketch alone, has the deficient rank that was found."""
     if not eq.is_reiterable:
         return True
     assert small.null is not None
     xp, N = eq.xp, small.null
-    norms = [math.sqrt(eq.alpha) * norm for norm in column_norms(N, xp)]
-    for _, block, _ in eq.blocks(check=False, dtype=N.dtype):
-        norms = list(map(math.hypot, norms, column_norms(block.matmul(N), xp)))
+
+    def step(norms: list[float] | None, _: int, block: Operator, B: Array) -> list[float]:
+        found = column_norms(block.matmul(N), xp)
+        return found if norms is None else _hypot(norms, found)
+
+    below = [math.sqrt(eq.alpha) * norm for norm in column_norms(N, xp)]
+    norms = _hypot(below, eq.folded(step, _hypot, check=False, dtype=N.dtype))
     largest = 100.0 * math.sqrt(eq.d) * rank_tolerance(roundoff(xp, eq.dtype), eq.d)
     largest = math.ldexp(largest, -small.null_exponent)
     plain = norms[: len(norms) - small.n_zero]

@@ -220,7 +220,7 @@ def _checked_pairs(source: Iterable[Any]) -> Iterator[tuple[Any, Array]]:
                 f"{type(item).__name__} as item {index}."
             )
         block, right = item
-        check_array_2d(f"A in block {index}", block, allow_sparse=True)
+        block, _ = check_array_2d(f"A in block {index}", block, allow_sparse=True)
         right = _right_side(right)
         if right.shape[0] != block.shape[0]:
             raise ValueError(

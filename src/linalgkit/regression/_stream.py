@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -31,7 +32,7 @@ from linalgkit._core.array import (
 from linalgkit._core.estimator import as_array
 from linalgkit._core.operators import DenseOperator, Operator
 from linalgkit._core.random import PhiloxTiles
-from linalgkit._core.scaling import max_abs, norm_fro
+from linalgkit._core.scaling import max_abs, norm_fro, rough_norm
 from linalgkit._core.sparse import as_csr
 from linalgkit._core.state import State, Stateful, check_mergeable
 from linalgkit._core.validation import (
@@ -159,14 +160,11 @@ class RegressionStream(Stateful):
             raise ValueError(
                 f"y must be of shape {expected} as in the first block, got {tuple(y.shape)}."
             )
-        check_finite_block(X, index)
-        check_finite_block(y, index, name="y")
         roots = self._roots(weights, int(X.shape[0]))
         first = part.stop if start is None else checked_start(start)
         part.check_free(first, first + int(X.shape[0]))
         rows = as_csr(X) if part.sparse else X
-        for name, values in (("X", rows), ("y", y)):
-            check_sums(name, values, index, roots)
+        check_numbers(rows, y, index, roots)
         part.push(rows, self._beside(y), first, roots)
 
     def _beside(self, y: Array) -> Array:
@@ -332,14 +330,33 @@ def checked_start(start: Any) -> int:
     return check_int("start", start, 0, _MOST_ROWS)
 
 
+def check_numbers(X: Any, y: Array, index: int, roots: Array | None) -> None:
+    """Refuse NaN, infinity, and numbers whose sketch could overflow: one look is mostly enough."""
+    stored = [values.data if is_sparse(values) else values for values in (X, y)]
+    xp, _ = namespace_of(stored[0])
+    kept = [v for v in stored if xp.isdtype(v.dtype, FLOATS) and math.prod(v.shape)]
+    if not kept or rough_norm(*kept) <= _most(kept, roots, xp):
+        return
+    check_finite_block(X, index)
+    check_finite_block(y, index, name="y")
+    for name, values in (("X", X), ("y", y)):
+        check_sums(name, values, index, roots)
+
+
+def _most(arrays: Sequence[Array], roots: Array | None, xp: Namespace) -> float:
+    """Return the largest number whose sums are sure to be finite in all of these precisions."""
+    factor = 1.0 if roots is None else max(1.0, max_abs(roots, xp))
+    kept = [working_dtype(xp, namespace_of(A)[1], A.dtype) for A in arrays]
+    return min(float(xp.finfo(dtype).max) for dtype in kept) * _HEADROOM / factor
+
+
 def check_sums(name: str, values: Any, index: int, roots: Array | None) -> None:
     """Refuse numbers whose sketch could overflow: nothing could be told from then on."""
     entries = values.data if is_sparse(values) else values
     xp, _ = namespace_of(entries)
     if not xp.isdtype(entries.dtype, FLOATS) or not math.prod(entries.shape):
         return
-    factor = 1.0 if roots is None else max(1.0, max_abs(roots, xp))
-    most = float(xp.finfo(entries.dtype).max) * _HEADROOM / factor
+    most = _most([entries], roots, xp)
     largest = norm_fro(entries, xp)  # one read; usually that is small enough
     if not largest <= most:
         largest = max_abs(entries, xp)

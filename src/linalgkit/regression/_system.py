@@ -17,7 +17,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from linalgkit._core.array import (
     Array,
@@ -48,6 +48,8 @@ Image: TypeAlias = Callable[[Operator, Array], Array]
 _ALIKE = 16
 
 Share: TypeAlias = Callable[[Operator, Array | None], tuple[Array, ...]]
+PlacedShare: TypeAlias = Callable[[int, Operator], tuple[Array, ...]]
+RightShare: TypeAlias = Callable[[int, Array], tuple[Array, ...]]
 
 
 def add_to(total: tuple[Array, ...] | None, share: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -59,6 +61,11 @@ def add_to(total: tuple[Array, ...] | None, share: tuple[Array, ...]) -> tuple[A
         a += b
         added.append(a)
     return tuple(added)
+
+
+def sums(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return the sums of arrays, none of which is written to."""
+    return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
 class OutOfRangeError(ValueError):
@@ -149,6 +156,29 @@ class System(ABC):
         new arrays. The gradient is left at zero where it is not asked for.
         """
 
+    def total(self, share: PlacedShare, n_bytes: int = PRODUCT_BYTES) -> tuple[Array, ...]:
+        """Return the sums of what blocks of rows of `M` give: one pass.
+
+        `share` gets the number of the first row and the block, and gives new arrays.
+        """
+        total: tuple[Array, ...] | None = None
+        for start, block in self.m_blocks(n_bytes):
+            total = add_to(total, share(start, block))
+        assert total is not None
+        return total
+
+    def right_total(self, share: RightShare) -> tuple[Array, ...]:
+        """Return the sums of what blocks of right sides give, as :meth:`total`."""
+        total: tuple[Array, ...] | None = None
+        for start, B in self.right_blocks():
+            total = add_to(total, share(start, B))
+        assert total is not None
+        return total
+
+    def collected(self, function: Callable[[Operator], Array]) -> list[Array]:
+        """Return what blocks of rows of `M` give, in order: one pass."""
+        return [function(block) for _, block in self.m_blocks()]
+
     def gram(self) -> tuple[Array, State]:
         """Return ``M^H M`` with the ridge, and the state at ``x = 0``: one pass."""
         (G,), state = self.accumulate(lambda block, B: (self.gram_of(block),))
@@ -212,10 +242,8 @@ class System(ABC):
 
     def measure_right_sides(self) -> None:
         """Find ``||b||``: one pass over the right sides."""
-        squares: Any = 0
         with silent():
-            for _, B in self.right_blocks():
-                squares = squares + self.squares(B)
+            (squares,) = self.right_total(lambda _, B: (self.squares(B),))
         self.b_norms = self.check_range(squares)
 
     def original(self, X: Array) -> Array:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
-from linalgkit._core.array import Array
+from linalgkit._core.array import Array, DType
 from linalgkit._core.linalg import norm_fro
 from linalgkit._core.operators import DenseOperator, Operator, SparseOperator
 from linalgkit._core.scaling import silent
@@ -23,15 +24,34 @@ from linalgkit.regression._problem import Equations
 from linalgkit.regression._system import (
     PRODUCT_BYTES,
     Image,
+    PlacedShare,
+    RightShare,
     Share,
     State,
     System,
     add_to,
+    sums,
 )
 
 # Columns whose units are further apart than 2**396 (2**49 in single precision), in terms of
 # :meth:`System.safe_exponent`, weigh nothing in a norm of all.
 _LEAST_WEIGHT = 7 / 3
+
+
+_AnyShare: TypeAlias = Callable[[int, Operator, Array], tuple[Array, ...]]
+
+
+class _Found(NamedTuple):
+    """What a pass has found of residuals: the gradient, their squared norms, and themselves."""
+
+    gradient: LongSum
+    squares: Array
+    kept: list[Array]
+
+
+def _both(a: _Found, b: _Found) -> _Found:
+    """Return what two runs of rows have found together."""
+    return _Found(a.gradient.plus(b.gradient), a.squares + b.squares, a.kept + b.kept)
 
 
 class TallSystem(System):
@@ -78,24 +98,56 @@ class TallSystem(System):
         self, share: Share, *, with_gradient: bool = True
     ) -> tuple[tuple[Array, ...], State]:
         """Return the sums of what blocks of equations give, and the state at ``x = 0``."""
-        total: tuple[Array, ...] | None = None
-        g, squares = self.zeros(self.d, self.k), 0
+
+        def all_shares(_: int, block: Operator, B: Array) -> tuple[Array, ...]:
+            gradient = (block.rmatmul(B),) if with_gradient else ()
+            return (self.squares(B), *gradient, *share(block, B))
+
         with silent():
-            for _, block, B in self.blocks(self.block_rows(PRODUCT_BYTES, self.d)):
-                total = add_to(total, share(block, B))
-                g = g + block.rmatmul(B) if with_gradient else g
-                squares = squares + self.squares(B)
-        assert total is not None
-        return total, self._at_origin(g, squares)
+            squares, *total = self._summed(all_shares, self.block_rows(PRODUCT_BYTES, self.d))
+        g = total.pop(0) if with_gradient else self.zeros(self.d, self.k)
+        return tuple(total), self._at_origin(g, squares)
 
     def origin(self) -> State:
         """Return the state at ``x = 0``: one pass."""
-        g, squares = self.zeros(self.d, self.k), 0
+
+        def share(_: int, block: Operator, B: Array) -> tuple[Array, ...]:
+            return block.rmatmul(B), self.squares(B)
+
         with silent():
-            for _, block, B in self.blocks(self.cached_rows(self.d)):
-                g = g + block.rmatmul(B)
-                squares = squares + self.squares(B)
+            g, squares = self._summed(share, self.cached_rows(self.d))
         return self._at_origin(g, squares)
+
+    def _summed(self, share: _AnyShare, rows: int, dtype: DType | None = None) -> tuple[Array, ...]:
+        """Return the sums of what blocks give, in the working precision: one pass."""
+
+        def step(
+            found: tuple[Array, ...] | None, start: int, block: Operator, B: Array
+        ) -> tuple[Array, ...]:
+            return add_to(found, share(start, block, B))
+
+        dtype = self.dtype if dtype is None else dtype
+        return self.equations.folded(step, sums, block_rows=rows, check=False, dtype=dtype)
+
+    def total(self, share: PlacedShare, n_bytes: int = PRODUCT_BYTES) -> tuple[Array, ...]:
+        """Return the sums of what blocks of rows of `A` give: one pass."""
+        rows = self.block_rows(n_bytes, self.d)
+        return self._summed(lambda start, block, _: share(start, block), rows)
+
+    def right_total(self, share: RightShare) -> tuple[Array, ...]:
+        """Return the sums of what blocks of right sides give."""
+        rows = self.block_rows(PRODUCT_BYTES, self.k)
+        return self._summed(lambda start, _, B: share(start, B), rows)
+
+    def collected(self, function: Callable[[Operator], Array]) -> list[Array]:
+        """Return what blocks of rows of `A` give, in order: one pass."""
+
+        def step(found: list[Array] | None, _: int, block: Operator, B: Array) -> list[Array]:
+            return [*(found or ()), function(block)]
+
+        rows = self.block_rows(PRODUCT_BYTES, self.d)
+        how = {"block_rows": rows, "check": False, "dtype": self.dtype}
+        return self.equations.folded(step, operator.add, **how)
 
     def _at_origin(self, g: Array, squares: Array) -> State:
         self.b_norms = self.check_range(squares)
@@ -110,19 +162,23 @@ class TallSystem(System):
 
         Rounding of the gradient is a few units of ``|A|^H |r|``, however many rows there are.
         """
-        X, g, kept = state.X, LongSum(self.zeros(self.d, self.k), self.xp), []
-        squares: Any = 0
+        X = state.X
+
+        def step(found: _Found | None, _: int, block: Operator, B: Array) -> _Found:
+            r, share = self._residual(block, X, self.as_dtype(B))
+            kept = [r] if keep else []
+            if found is None:
+                return _Found(LongSum(share, self.xp), self.squares(r), kept)
+            found.gradient.add(share)
+            return _Found(found.gradient, found.squares + self.squares(r), found.kept + kept)
+
         with silent():
-            for block, B in self._plain_blocks():
-                r, share = self._residual(block, X, self.as_dtype(B))
-                g.add(share)
-                squares = squares + self.squares(r)
-                if keep:
-                    kept.append(r)
+            found = self.equations.folded(step, _both, check=False, **self._plain())
             if self._ridge is not None:
-                g.add(-self.as_dtype(self._ridge)[:, None] * X)
-        residual = self.xp.concat(kept, axis=0) if kept else None
-        return State(X, None, g.value(), residual, [math.sqrt(value) for value in floats(squares)])
+                found.gradient.add(-self.as_dtype(self._ridge)[:, None] * X)
+        residual = self.xp.concat(found.kept, axis=0) if keep else None
+        norms = [math.sqrt(value) for value in floats(found.squares)]
+        return State(X, None, found.gradient.value(), residual, norms)
 
     def _residual(self, block: Operator, X: Array, B: Array) -> tuple[Array, Array]:
         """Return ``B - A X`` and ``A^H (B - A X)`` for a block."""
@@ -137,14 +193,16 @@ class TallSystem(System):
 
     def normal_product(self, Z: Array) -> Array:
         """Return ``A^H A Z`` with the ridge: one pass that reads each block once."""
-        total = self.zeros(self.d, Z.shape[1])
-        for block, B in self._plain_blocks():
+
+        def share(_: int, block: Operator, B: Array) -> tuple[Array, ...]:
             zeros = self.zeros(B.shape[0], Z.shape[1])
-            total = total - self._residual(block, Z, zeros)[1]
+            return (-self._residual(block, Z, zeros)[1],)
+
+        (total,) = self._summed(share, **self._plain("rows"))
         return total if self._ridge is None else total + self.as_dtype(self._ridge)[:, None] * Z
 
-    def _plain_blocks(self) -> Iterator[tuple[Operator, Array]]:
-        """Yield blocks for products with few columns, in the data's own precision.
+    def _plain(self, rows: str = "block_rows") -> dict[str, Any]:
+        """Return how blocks for products with few columns come: in the data's own precision.
 
         Only weights and scaled columns are worth a copy in the working precision.
         """
@@ -152,9 +210,7 @@ class TallSystem(System):
         n_bytes, dtype = PRODUCT_BYTES, self.dtype
         if eq.is_unchanged:
             n_bytes, dtype = self.whole_bytes, eq.dtype
-        rows = self.block_rows(n_bytes, self.d)
-        for _, block, B in eq.blocks(block_rows=rows, check=False, dtype=dtype):
-            yield block, B
+        return {rows: self.block_rows(n_bytes, self.d), "dtype": dtype}
 
     def right_blocks(self) -> Iterator[tuple[int, Array]]:
         """Yield number of the first row and block of right sides."""

@@ -18,6 +18,8 @@ from linalgkit._core.array import (
     Namespace,
     array_namespace,
     is_sparse,
+    library_name,
+    namespace_of,
     working_dtype,
 )
 from linalgkit._core.estimator import as_array
@@ -33,6 +35,9 @@ def check_targets(X: Any, y: Array) -> None:
             f"y must have one target, or a row of them, for each of the {X.shape[0]} rows of X, "
             f"got shape {tuple(y.shape)}: inconsistent numbers of samples."
         )
+    theirs, mine = library_name(namespace_of(X)[0]), library_name(array_namespace(y))
+    if mine != theirs:
+        raise TypeError(f"y must be of {theirs} as X is, got {mine}. Convert it first.")
 
 
 def joint_dtype(X: Any, y: Array, xp: Namespace, where: Device) -> DType:

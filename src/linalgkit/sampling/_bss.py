@@ -18,6 +18,7 @@ _HOST = numpy_namespace()
 @capability(
     "sampling.bss_subsample",
     notes="The work is done on the host in double precision, whatever the library.",
+    synchronisations={"call": 2},
 )
 def bss_subsample(A: Any, b: float, *, weights: Any = None) -> Subsample:
     """Choose at most ``ceil(b m)`` points with new weights and a proven condition number.

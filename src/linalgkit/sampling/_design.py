@@ -134,6 +134,7 @@ class _Draw(NamedTuple):
 @capability(
     "sampling.sample_design",
     notes="Points come in the library of the space: that of a TensorBasis's indices, of a matrix.",
+    synchronisations={"call": 11},
 )
 def sample_design(
     space: Any,

@@ -59,7 +59,7 @@ _SURPLUS = 1.3  # of proposals over the expected number needed
 _LARGEST_BLOCK = 128  # of a sample for which the time of calls counts more than that of products
 
 
-@capability("sampling.LEnsemble")
+@capability("sampling.LEnsemble", synchronisations={"call": 4, "sample": 3, "probabilities": 1})
 class LEnsemble:
     """Determinantal point process of likelihoods ``P(S) ~ det L_SS``, and its k-DPPs.
 

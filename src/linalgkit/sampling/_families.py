@@ -31,7 +31,7 @@ from linalgkit.sampling._recurrence import PER_LOBE, Polynomials, lobe_cells, lo
 _HOST = numpy_namespace()
 
 
-@capability("sampling.Legendre")
+@capability("sampling.Legendre", synchronisations={"evaluation": 3})
 @dataclass(frozen=True)
 class Legendre(Polynomials):
     """Legendre polynomials, orthonormal for the uniform law on an interval.
@@ -92,7 +92,7 @@ class Legendre(Polynomials):
         return arcsine_draws(self._values, degrees, rng)
 
 
-@capability("sampling.Hermite")
+@capability("sampling.Hermite", synchronisations={"evaluation": 4})
 @dataclass(frozen=True)
 class Hermite(Polynomials):
     """Hermite polynomials, orthonormal for a normal law.
@@ -195,7 +195,7 @@ class Hermite(Polynomials):
 # ---------------------------------------------------------------------------- trigonometric
 
 
-@capability("sampling.Fourier")
+@capability("sampling.Fourier", synchronisations={"evaluation": 3})
 @dataclass(frozen=True)
 class Fourier(Family):
     """Trigonometric functions, orthonormal for the uniform law on a period.

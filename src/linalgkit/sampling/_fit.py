@@ -167,7 +167,7 @@ class LeastSquaresFit:
         return _moments.sobol_indices(self.coef, _moments.product_indices(self.space))
 
 
-@capability("sampling.weighted_lstsq")
+@capability("sampling.weighted_lstsq", synchronisations={"call": 14})
 def weighted_lstsq(
     design: Design, values: Any, *, space: Any, rcond: float | None = None
 ) -> LeastSquaresFit:

@@ -25,6 +25,7 @@ _STEPS = 64
 @capability(
     "sampling.greedy_subsample",
     notes="The work is done on the host in double precision, whatever the library.",
+    synchronisations={"call": 4},
 )
 def greedy_subsample(
     A: Any,

@@ -21,7 +21,11 @@ _LARGEST = 10_000_000  # indices
 _ROUNDING = 1e-12  # relative, of sums of weights
 
 
-@capability("sampling.multi_index", notes="The result is an array of NumPy on the host.")
+@capability(
+    "sampling.multi_index",
+    notes="The result is an array of NumPy on the host.",
+    synchronisations={},
+)
 def multi_index(d: int, p: Any, kind: str = "total", weights: Any = None) -> Array:
     """Return all multi-indices of a downward closed set, in graded order.
 

@@ -22,7 +22,7 @@ from linalgkit.sampling._recurrence import PER_LOBE, Polynomials, lobe_cells, lo
 _HOST = numpy_namespace()
 
 
-@capability("sampling.Jacobi")
+@capability("sampling.Jacobi", synchronisations={"evaluation": 4})
 @dataclass(frozen=True)
 class Jacobi(Polynomials):
     """Jacobi polynomials, orthonormal for a beta law on an interval.

@@ -68,7 +68,7 @@ class MapResult:
         return max(0.0, self.bound - self.log_det)
 
 
-@capability("sampling.map_dpp")
+@capability("sampling.map_dpp", synchronisations={"call": 6, "item": 3})
 def map_dpp(X: Array, k: int) -> MapResult:
     """Return `k` rows of large volume: a greedy maximiser of ``det(X_S X_S^H)``.
 

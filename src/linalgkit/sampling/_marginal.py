@@ -46,7 +46,9 @@ _PROBES = 16  # vectors that tell whether a kernel is a projector
 
 
 @capability(
-    "sampling.MarginalDPP", notes="The matrix is moved to the host once, and worked on there."
+    "sampling.MarginalDPP",
+    notes="The matrix is moved to the host once, and worked on there.",
+    synchronisations={"call": 2, "sample": 0},
 )
 class MarginalDPP(PortablePickle):
     """Determinantal point process of a marginal kernel: ``P(A in S) = det K_AA``.

@@ -38,7 +38,7 @@ METHODS = ("auto", "rejection", "scan")
 _VECTORS = 5  # time of an operation in products with vectors, over that in products of matrices
 
 
-@capability("sampling.ProjectionDPP")
+@capability("sampling.ProjectionDPP", synchronisations={"call": 5, "sample": 1, "probabilities": 0})
 class ProjectionDPP:
     """Exact samples of rows of a matrix, as many as it has columns, ``P(S) ~ |det X_S|^2``.
 

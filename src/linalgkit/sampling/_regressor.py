@@ -22,7 +22,7 @@ from linalgkit.sampling._design import Design, sample_design
 from linalgkit.sampling._fit import LeastSquaresFit, joint_dtype, weighted_lstsq
 
 
-@capability("sampling.DPPLeastSquares")
+@capability("sampling.DPPLeastSquares", synchronisations={"fit": 26, "prediction": 2})
 class DPPLeastSquares(EstimatorMixin):
     """Linear least squares from the few points that a determinantal design picks.
 

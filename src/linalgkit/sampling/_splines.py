@@ -30,7 +30,7 @@ _PER_PIECE = 16  # cells of an envelope, for each degree
 _MARGIN = 1e-7  # of the largest modulus, for the rounding of Bernstein coefficients
 
 
-@capability("sampling.BSpline")
+@capability("sampling.BSpline", synchronisations={"evaluation": 3})
 @dataclass(frozen=True)
 class BSpline(Family):
     """Splines of one degree, orthonormal for the uniform law between the outermost knots.

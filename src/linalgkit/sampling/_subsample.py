@@ -13,6 +13,7 @@ from linalgkit._core.array import (
     array_namespace,
     asarray,
     complex_dtype,
+    detached,
     device,
     dtype_name,
     numpy_namespace,
@@ -50,7 +51,7 @@ class Subsample:
     Storage: ``m^2 + 2 k`` numbers.
     """
 
-    indices: Array
+    indices: Array = field(repr=False)
     weights: Array = field(repr=False)
     gram: Array = field(repr=False)
     lmin: float
@@ -119,7 +120,7 @@ def _weight_dtype(weights: Array, xp: Namespace) -> DType:
 
 def _checked_weights(weights: Any, n: int) -> Any:
     """Return positive weights in double precision on the host."""
-    xp = array_namespace(weights)
+    xp, weights = array_namespace(weights), detached(weights)
     if xp.isdtype(weights.dtype, "complex floating"):
         raise TypeError(f"weights must be real, got dtype {weights.dtype}.")
     if tuple(weights.shape) != (n,):

@@ -50,7 +50,7 @@ class _Group:
     offset: int
 
 
-@capability("sampling.TensorBasis")
+@capability("sampling.TensorBasis", synchronisations={"call": 1, "evaluation": 3, "draw": 1})
 class TensorBasis:
     """Products of functions of one variable, orthonormal for the product of their measures.
 

@@ -63,7 +63,7 @@ _Function = Callable[[Any], Any]
 _Proposal = Callable[[int, Any], Any]
 
 
-@capability("sampling.UserBasis")
+@capability("sampling.UserBasis", synchronisations={"call": 13, "evaluation": 2, "draw": 3})
 class UserBasis:
     """Functions given by a Python callable, with points drawn by another one.
 

@@ -17,7 +17,7 @@ _HOST = numpy_namespace()
 # By Cauchy and Binet det(X_S^H X_S) is the sum of |det X_T|^2 over the T in S with p elements, so
 # that T from the projection process and any k - p further rows, all sets of them equally likely,
 # have the law of S. (Reverse iterative sampling, Derezinski and Warmuth 2018, takes n^2 p.)
-@capability("sampling.volume_sample")
+@capability("sampling.volume_sample", synchronisations={"call": 6})
 def volume_sample(X: Any, k: int, *, rng: object = None) -> Array:
     """Draw `k` rows of a matrix without replacement, ``P(S) ~ det(X_S^H X_S)``.
 

@@ -16,13 +16,120 @@ from linalgkit._core.validation import check_finite_block
 from linalgkit.sketching._blocks import finite_product
 
 if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
     from linalgkit.sketching._operator import SketchOperator
 
 
 class LeftFactor:
-    """What stands on the left of products only, and is no array."""
+    """What stands on the left of products only, and is no array.
+
+    SciPy's solvers take it as it is, by the names that `aslinearoperator` looks for.
+    """
 
     __array_ufunc__ = None
+    shape: tuple[int, int | None]
+    dtype: str
+
+    if TYPE_CHECKING:
+
+        def __matmul__(self, X: Any) -> Array: ...
+
+        def adjoint(self) -> LeftFactor: ...
+
+    def matvec(self, x: Array) -> Array:
+        """Return the product with one vector.
+
+        Parameters
+        ----------
+        x : array (n,) or (n, 1)
+            The vector.
+
+        Returns
+        -------
+        array (m,) or (m, 1)
+            ``self @ x``.
+        """
+        return self @ x
+
+    def rmatvec(self, y: Array) -> Array:
+        """Return the product of the adjoint with one vector.
+
+        Parameters
+        ----------
+        y : array (m,) or (m, 1)
+            The vector.
+
+        Returns
+        -------
+        array (n,) or (n, 1)
+            ``self.adjoint() @ y``.
+
+        Raises
+        ------
+        ValueError
+            If the number of columns is open.
+        """
+        return self.adjoint() @ y
+
+    def matmat(self, X: Array) -> Array:
+        """Return the product with several columns.
+
+        Parameters
+        ----------
+        X : array (n, q)
+            The columns.
+
+        Returns
+        -------
+        array (m, q)
+            ``self @ X``.
+        """
+        return self @ X
+
+    def rmatmat(self, Y: Array) -> Array:
+        """Return the product of the adjoint with several columns.
+
+        Parameters
+        ----------
+        Y : array (m, q)
+            The columns.
+
+        Returns
+        -------
+        array (n, q)
+            ``self.adjoint() @ Y``.
+
+        Raises
+        ------
+        ValueError
+            If the number of columns is open.
+        """
+        return self.adjoint() @ Y
+
+    def to_linear_operator(self) -> LinearOperator:
+        """Return SciPy's operator with these products, to be multiplied by others or added.
+
+        Returns
+        -------
+        scipy.sparse.linalg.LinearOperator (m, n)
+            For NumPy's arrays.
+
+        Raises
+        ------
+        ValueError
+            If the number of columns is open.
+        """
+        from scipy.sparse.linalg import LinearOperator
+
+        return LinearOperator(
+            shape=(self.shape[0], self.adjoint().shape[0]),
+            matvec=self.matvec,
+            rmatvec=self.rmatvec,
+            matmat=self.matmat,
+            rmatmat=self.rmatmat,
+            dtype=self.dtype,
+        )
 
     def __rmatmul__(self, X: Any) -> NoReturn:
         raise TypeError(

@@ -48,7 +48,7 @@ _DEFAULTS = {"nnz": None, "replace": False, "permute": True, "block": None}
 _WIDER = {"float32": "complex64", "float64": "complex128"}
 
 
-@capability("sketching.sketch", sparse=True, streaming=True)
+@capability("sketching.sketch", sparse=True, streaming=True, synchronisations={"call": 2})
 def sketch(
     kind: str,
     m: int,

@@ -45,6 +45,7 @@ from linalgkit.sketching._blocks import (
 )
 from linalgkit.sketching._draws import HOST
 from linalgkit.sketching._factory import sketch
+from linalgkit.sketching._operator import SketchOperator
 
 METHODS = ("exact", "sketch")
 _BLOCK_BYTES = 4 * 2**20
@@ -55,7 +56,7 @@ _FAILURE = 0.01  # of all scores together, for the sketched ones
 _LOWER_TAIL = (math.log(2.0) - 0.5) / 2  # P(chi2_c <= c/2) <= exp(-c times this)
 
 
-@capability("sketching.leverage_scores", sparse=True)
+@capability("sketching.leverage_scores", sparse=True, synchronisations={"call": 6})
 def leverage_scores(A: Any, *, method: str = "exact", rng: object = None) -> Array:
     """Return the leverage scores of the rows: the diagonal of the projector onto the range.
 
@@ -120,10 +121,14 @@ def leverage_scores(A: Any, *, method: str = "exact", rng: object = None) -> Arr
     xp, (n, d) = op.xp, op.shape
     if n == 0 or d == 0:
         scores = xp.zeros((n,), dtype=xp.float32, device=op.device)
-    elif method == "sketch" and n > _sketch_rows(16, d):
-        scores = _sketched_scores(_of_order_one(op), generator)
     else:
-        scores = _exact_scores(_of_order_one(op))
+        scores = _scores(_of_order_one(op), method, generator)
+    return finished(scores, op)
+
+
+def finished(scores: Array, op: Operator) -> Array:
+    """Return scores of rows as they are returned: finite, at most one, in the precision of `A`."""
+    xp = op.xp
     if not bool(xp.all(xp.isfinite(scores))):
         raise ValueError("A must not contain NaN or infinity, but a product with it does.")
     one = xp.ones_like(scores)
@@ -144,9 +149,13 @@ def _of_order_one(op: Operator) -> Operator:
     if not isinstance(op, (DenseOperator, SparseOperator)):
         exponent = _operator_exponent(op)
         return op if abs(exponent) <= allowed else ScaledOperator(op, -exponent)
-    exponents = _column_exponents(op)
-    if int(abs(exponents).max()) <= allowed:
-        return op
+    exponents = exponents_of(column_sizes(op))
+    return op if int(abs(exponents).max()) <= allowed else in_units(op, exponents)
+
+
+def in_units(op: DenseOperator | SparseOperator, exponents: Any) -> Operator:
+    """Return a matrix with each column divided by a power of two."""
+    xp = op.xp
     if isinstance(op, DenseOperator):
         return DenseOperator(ldexp_columns(op.A, -exponents, xp))
     A = op.A
@@ -154,8 +163,8 @@ def _of_order_one(op: Operator) -> Operator:
     return SparseOperator(type(A)((data, A.indices, A.indptr), shape=A.shape))
 
 
-def _column_exponents(op: DenseOperator | SparseOperator) -> Any:
-    """Return the exponents of the largest entries of the columns, found block by block."""
+def column_sizes(op: DenseOperator | SparseOperator) -> Any:
+    """Return the largest entries of the columns on the host, found block by block."""
     n, d = op.shape
     largest = HOST.zeros(d)
     for start, stop in cuts(0, n, _block_rows(op)):
@@ -163,7 +172,7 @@ def _column_exponents(op: DenseOperator | SparseOperator) -> Any:
         parts = _sparse_columns(block, op.xp) if isinstance(op, SparseOperator) else (block,)
         for part in parts:
             largest = HOST.maximum(largest, column_largest(part, op.xp))
-    return exponents_of(largest)
+    return largest
 
 
 def _sparse_columns(A: Any, xp: Namespace) -> list[Array]:
@@ -191,19 +200,59 @@ def _operator_exponent(op: Operator) -> int:
     return 0
 
 
-def _exact_scores(op: Operator) -> Array:
-    xp, (n, d) = op.xp, op.shape
-    if isinstance(op, DenseOperator):
-        W = _whitener(tsqr(_wide_blocks(op)), op)[0]
-    elif d > n:
+class Passes:
+    """The passes over a matrix that scores need; those over one in parts are done by workers.
+
+    Attributes
+    ----------
+    xp, device, dtype, shape
+        Those of the matrix.
+    is_dense : bool
+        Whether it is a dense array.
+    """
+
+    def __init__(self, op: Operator) -> None:
+        self.op = op
+        self.xp, self.device, self.dtype, self.shape = op.xp, op.device, op.dtype, op.shape
+        self.is_dense = isinstance(op, DenseOperator)
+
+    def factor(self) -> Array:
+        """Return the triangular factor of a dense matrix."""
+        assert isinstance(self.op, DenseOperator)
+        return tsqr(wide_blocks(self.op))
+
+    def sketched(self, S: SketchOperator) -> Array:
+        """Return ``S A``."""
+        return S @ self.op
+
+    def gram(self, W: Array) -> Array:
+        """Return the Gram matrix of ``A W``."""
+        return gram_of(self.op, W)
+
+    def energy(self, W: Array) -> float:
+        """Return ``||A W||_F^2``."""
+        return float(self.xp.sum(row_energies(self.op, W)))
+
+
+def _scores(op: Operator, method: str, rng: Any) -> Array:
+    n, d = op.shape
+    if not isinstance(op, DenseOperator) and d > n:
         # A random combination of many columns has the same range.
         S = sketch("sparse_sign", _sketch_rows(4, n), d, nnz=_NNZ, rng=0)
-        return _exact_scores(DenseOperator(adjoint(S @ op.H, xp)))
+        op = DenseOperator(adjoint(S @ op.H, op.xp))
+    return row_energies(op, *whitening(Passes(op), method, rng))
+
+
+def whitening(matrix: Passes, method: str, rng: Any) -> tuple[Array, Array | None]:
+    """Return W and C: scores, or estimates of them, are squared norms of the rows of ``A W C``."""
+    n, d = matrix.shape
+    if method == "sketch" and n > _sketch_rows(16, d):
+        return _estimator(matrix, rng), None
+    if matrix.is_dense:
+        W = _whitener(matrix.factor(), matrix)[0]
     else:
-        W = _sketched_whitener(op, 4, as_generator(0))
-    if W.shape[1] == 0:
-        return xp.zeros((n,), dtype=xp.float32, device=op.device)
-    return _row_energies(op, W, _inverse_root(_gram(op, W), xp))
+        W = _sketched_whitener(matrix, 4, as_generator(0))
+    return W, _inverse_root(matrix.gram(W), matrix.xp) if W.shape[1] else None
 
 
 def _inverse_root(G: Array, xp: Namespace) -> Array:
@@ -214,15 +263,14 @@ def _inverse_root(G: Array, xp: Namespace) -> Array:
     return U / xp.astype(xp.sqrt(g), U.dtype)[None, :]
 
 
-def _sketched_scores(op: Operator, rng: Any) -> Array:
-    xp = op.xp
-    W = _sketched_whitener(op, 16, rng)
+def _estimator(matrix: Passes, rng: Any) -> Array:
+    W = _sketched_whitener(matrix, 16, rng)
     r = W.shape[1]
-    c = math.ceil(math.log(op.shape[0] / _FAILURE) / _LOWER_TAIL)
+    c = math.ceil(math.log(matrix.shape[0] / _FAILURE) / _LOWER_TAIL)
     if c < r:
-        G = standard_normal(rng, (r, c), xp=xp, device=op.device, dtype=W.dtype)
+        G = standard_normal(rng, (r, c), xp=matrix.xp, device=matrix.device, dtype=W.dtype)
         W = W @ (G * math.sqrt(1 / c))
-    return _row_energies(op, W)
+    return W
 
 
 def _sketch_rows(factor: int, d: int) -> int:
@@ -232,12 +280,12 @@ def _sketch_rows(factor: int, d: int) -> int:
 # -------------------------------------------------------------------------------- whitening
 
 
-def _tolerance(op: Operator) -> float:
+def _tolerance(op: Passes) -> float:
     n, d = op.shape
     return (d + math.sqrt(n)) * eps(op.xp, op.dtype)
 
 
-def _whitener(R: Array, op: Operator) -> tuple[Array, Array]:
+def _whitener(R: Array, op: Passes) -> tuple[Array, Array]:
     """Return W with ``R W`` orthonormal, (d, rank), and directions that R does not see.
 
     Columns of R are scaled to equal norms first: the rank then does not depend on their units.
@@ -259,7 +307,7 @@ def _column_norms(R: Array, xp: Namespace) -> Array:
     return xp.astype(largest * xp.where(norms > 0, norms, xp.ones_like(norms)), R.dtype)
 
 
-def _sketched_whitener(op: Operator, factor: int, rng: Any) -> Array:
+def _sketched_whitener(op: Passes, factor: int, rng: Any) -> Array:
     """Return W with ``A W`` nearly orthonormal, from a sparse sketch of `A`.
 
     Directions that the sketch does not see are tried on `A` itself: if they are seen there, a
@@ -269,15 +317,15 @@ def _sketched_whitener(op: Operator, factor: int, rng: Any) -> Array:
     m = _sketch_rows(factor, d)
     for _ in range(_ATTEMPTS):
         S = sketch("sparse_sign", m, n, nnz=_NNZ, rng=rng)
-        W, unseen = _whitener(tsqr([S @ op]), op)
+        W, unseen = _whitener(tsqr([op.sketched(S)]), op)
         if unseen.shape[1] == 0 or _is_null(op, unseen):
             break
         m *= 2
     return W
 
 
-def _is_null(op: Operator, V: Array) -> bool:
-    energy = float(op.xp.sum(_row_energies(op, V)))
+def _is_null(op: Passes, V: Array) -> bool:
+    energy = op.energy(V)
     allowed = int(V.shape[0]) * int(V.shape[1]) * (100 * _tolerance(op)) ** 2
     return energy <= allowed
 
@@ -289,7 +337,7 @@ def _row_step(op: Operator, width: int) -> int:
     return max(1, _BLOCK_BYTES // (max(op.shape[1], width, 1) * itemsize(op.xp, op.dtype)))
 
 
-def _wide_blocks(op: DenseOperator) -> Iterator[Array]:
+def wide_blocks(op: DenseOperator) -> Iterator[Array]:
     """Yield blocks of rows in the widest dtype, high enough for a QR factorisation to pay."""
     xp, (n, d) = op.xp, op.shape
     wide = widest_dtype(xp, op.device, op.dtype)
@@ -313,7 +361,7 @@ def _column_cuts(op: Operator, W: Array) -> Iterator[tuple[int, int]]:
     return cuts(0, W.shape[1], max(1, width))
 
 
-def _gram(op: Operator, W: Array) -> Array:
+def gram_of(op: Operator, W: Array) -> Array:
     """Return the Gram matrix of ``A W``."""
     xp = op.xp
     if _has_rows(op):
@@ -329,7 +377,7 @@ def _gram(op: Operator, W: Array) -> Array:
     return joined(columns, 1, xp)
 
 
-def _row_energies(op: Operator, W: Array, C: Array | None = None) -> Array:
+def row_energies(op: Operator, W: Array, C: Array | None = None) -> Array:
     """Return the squared norms of the rows of ``A W C``, (n,), in the widest dtype.
 
     Where `A` has rows, those of ``A W`` have the rounding errors that their Gram matrix has seen.

@@ -62,6 +62,7 @@ MOST_NUMBERS = 2**62  # of a stream's rows times m: the generator's counters hol
     sparse=True,
     streaming=True,
     notes="Streaming means :meth:`apply_rows`: blocks may come in any order and from anywhere.",
+    synchronisations={"block": 2, "product": 2},
 )
 class SketchOperator(LeftFactor, Stateful, ABC):
     """A random matrix S of shape (m, n) with ``E S^H S = I``, known by key and sizes.
@@ -109,7 +110,9 @@ class SketchOperator(LeftFactor, Stateful, ABC):
     precision of `X`. Integers are worked on in the default float. A matrix-free `X` is met by
     products with pieces of the identity, or with pieces of ``S^H`` through its adjoint where
     it has more columns than `S` has rows. Every product is one synchronisation, in which its
-    finiteness is checked ("leverage" reads all rows for it). Where a sum overflows although the
+    finiteness is checked ("leverage" reads all rows for it), and another for the longest sum of
+    a sparse sketch where there is no kernel. SciPy's solvers take `S` as it is,
+    once `n` is known. Where a sum overflows although the
     scaled product does not, the product is made again of `X` divided by a power of two.
 
     All random numbers come from one key, so that column r of `S` is the same on every library,

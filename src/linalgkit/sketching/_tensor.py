@@ -22,6 +22,7 @@ from linalgkit._core.array import (
     DType,
     Namespace,
     array_namespace,
+    detached,
     device,
     is_complex,
     real_dtype,
@@ -54,7 +55,7 @@ from linalgkit.sketching._sparse import ColumnSparseSketch
 _RUN = 4  # factors of order one that are multiplied before the product is brought to order one
 
 
-@capability("sketching.TensorSketchOperator", sparse=True)
+@capability("sketching.TensorSketchOperator", sparse=True, synchronisations={"product": 13})
 class TensorSketchOperator(SketchOperator):
     """A sketch of vectors with one index a factor, from one small sketch of each factor.
 
@@ -217,8 +218,8 @@ class TensorSketchOperator(SketchOperator):
                 f"factors must be {len(self.sizes)} matrices for sizes {self.sizes}, "
                 f"got {len(factors)}."
             )
+        factors = [check_array_2d(f"factors[{t}]", A)[0] for t, A in enumerate(factors)]
         for t, (A, size) in enumerate(zip(factors, self.sizes, strict=True)):
-            check_array_2d(f"factors[{t}]", A)
             if A.shape[0] != size or A.shape[1] < 1:
                 raise ValueError(
                     f"factors[{t}] must be of shape ({size}, d) with d at least 1, "
@@ -247,7 +248,7 @@ class TensorSketchOperator(SketchOperator):
         TypeError, ValueError
             For a wrong shape, NaN or infinity, or a sketch too large for its precision.
         """
-        xp = array_namespace(B)
+        xp, B = array_namespace(B), detached(B)
         q = len(self.sizes)
         if tuple(B.shape[:q]) != self.sizes or B.ndim not in (q, q + 1):
             raise ValueError(
@@ -411,7 +412,7 @@ _CLASSES: dict[str, type[TensorSketchOperator]] = {
 }
 
 
-@capability("sketching.tensor_sketch")
+@capability("sketching.tensor_sketch", synchronisations={})
 def tensor_sketch(
     kind: str, m: int, sizes: Sequence[int], *, rng: object = None
 ) -> TensorSketchOperator:

@@ -18,6 +18,7 @@ from typing import Any
 
 from linalgkit._core.array import Array, Namespace, adjoint
 from linalgkit._core.scaling import ldexp
+from linalgkit._core.state import PortablePickle
 
 # How strongly directions outside the summary, known only through one product with noise, are
 # held back: in units of the fluctuation sqrt(d / n) of a flat tail. Chosen by experiment;
@@ -234,7 +235,7 @@ def merged_summary(
     return s[:rank] ** 2 + total, U[:, :rank]
 
 
-class Rule:
+class Rule(PortablePickle):
     """Base of the rules: a name, a number of columns, a place in the stream.
 
     Parameters

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from linalgkit._core.array import Array, Namespace, is_complex, matmul_h, real_dtype, to_numpy
-from linalgkit._core.state import State
+from linalgkit._core.state import PortablePickle, State
 from linalgkit.streaming._order import BlockSums, Order, block_sums, ramp
 
 _PARTS = 8
@@ -35,7 +35,7 @@ _CLEAR = 3.0
 _MATERIAL = 1e-5
 
 
-class Scores:
+class Scores(PortablePickle):
     """Rayleigh quotients of every column and paired comparisons of rules.
 
     Sums run over epochs that double in length; the last complete epoch and the current one
@@ -82,6 +82,17 @@ class Scores:
         start = xp.asarray(self.starts, device=energies.device)[None, :]
         picked = xp.astype((columns >= start) & (columns < start + k), energies.dtype)
         return picked - picked[:, :1]
+
+    def blank(self) -> Self:
+        """Return the same without any sums, for some rows of the present epoch."""
+        twin = copy.copy(self)
+        twin._now = twin._before = None
+        return twin
+
+    def append(self, later: Self) -> None:
+        """Add the sums of further rows of the present epoch, from :meth:`blank`."""
+        if later._now is not None:
+            self._now = later._now if self._now is None else _added(self._now, later._now)
 
     def turn(self, n: float) -> None:
         """Begin a new epoch if the current one is as long as what came before it."""
@@ -143,7 +154,7 @@ class Scores:
         self._now, self._before = _owned(state["now"], own), _owned(state["before"], own)
 
 
-class Probe:
+class Probe(PortablePickle):
     """What the rows of a segment say about vectors that were fixed before it.
 
     With ``r_i = (I - V V^H) S_i V`` from up to eight interleaved parts of a segment,
@@ -185,6 +196,31 @@ class Probe:
         self._energy_level = self._energy_level or max(energy / n, least)
         self._parts = [xp.zeros_like(V) for _ in range(_PARTS)]
         self._rows, self._turn = [0.0] * _PARTS, 0
+
+    def blank(self) -> Self:
+        """Return the same vectors without any sums, for some rows of the present segment."""
+        twin = copy.copy(self)
+        twin._parts, twin._rows, twin._turn = [], [0.0] * _PARTS, 0
+        twin._energies, twin._along = Order(self.xp), Order(self.xp)
+        return twin
+
+    def clear(self) -> None:
+        """Be ready for rows after :meth:`blank`."""
+        self._parts = [self.xp.zeros_like(self._vectors) for _ in range(_PARTS)]
+
+    def append(self, later: Self) -> None:
+        """Add the sums of rows that follow in the segment, from :meth:`blank`."""
+        turns = [(self._turn + j) % _PARTS for j in range(_PARTS)]
+        for i, part, rows in zip(turns, later._parts, later._rows, strict=True):
+            self._parts[i] = self._parts[i] + part
+            self._rows[i] += rows
+        self._turn = (self._turn + later._turn) % _PARTS
+        self._along.append(later._along)
+        self._energies.append(later._energies)
+
+    def forget_vectors(self) -> None:
+        """Drop the vectors, which whoever adds the sums to his own has."""
+        self._vectors = None
 
     def _least(self) -> float:
         """Return the smallest normal number of what is accumulated; 0 before any vectors."""

@@ -63,7 +63,17 @@ _MERGED_OPTIONS = (
 )
 
 
-@capability("streaming.StreamingEigh", sparse=True, streaming=True)
+@capability(
+    "streaming.StreamingEigh",
+    sparse=True,
+    streaming=True,
+    synchronisations={"first block": 60, "block": 1, "tile": 3, "result": 14, "transform": 9},
+    notes=(
+        "A tile is the 32 to 4096 rows that a method works on at once, whatever the blocks. It "
+        'takes one synchronisation, and more with "oja", and where a segment of "portfolio" or '
+        '"block-power" ends. Blocks above 4 MiB are checked with their tiles.'
+    ),
+)
 class StreamingEigh(PrincipalAxes, Stateful):
     """Top eigenpairs of ``A^H A`` of a stream of rows, with their certificate.
 
@@ -166,8 +176,7 @@ class StreamingEigh(PrincipalAxes, Stateful):
     ``d (2 q + 9 k + h + b)`` for the random-order methods with `q` columns in all, `h` heavy
     rows and blocks of `b` rows (8 MiB, at least 128 and at most 1024 rows); ``2 l d`` for
     ``"nystrom"`` and ``l d`` for ``"frequent-directions"`` with a sketch of size `l`, and up to
-    three times that for an answer; about ``30 d k`` for ``"oja"``. One synchronisation a block of
-    `b` rows, two with weights or centring.
+    three times that for an answer; about ``30 d k`` for ``"oja"``.
 
     The answer does not depend on how the rows are cut into calls, bit for bit on NumPy. Options
     changed while a stream is under way wait for the next `fit` (`whiten` acts at once).
@@ -499,7 +508,8 @@ class StreamingEigh(PrincipalAxes, Stateful):
         try:
             for rows, w in in_pieces(block, weights, stream.space):
                 fresh.push(rows, w)
-            fresh.check_waiting_rows()
+            if not is_small:
+                fresh.check_waiting_rows()
         except ValueError:
             check_finite_block(block, index)
             raise
@@ -570,7 +580,12 @@ class StreamingEigh(PrincipalAxes, Stateful):
             self._stream = self._restored(state, space.xp, space.device)
 
 
-@capability("streaming.top_eigenvector", sparse=True, streaming=True)
+@capability(
+    "streaming.top_eigenvector",
+    sparse=True,
+    streaming=True,
+    synchronisations={"call": 14, "block": 1},
+)
 def top_eigenvector(source: Any, **options: Any) -> StreamingEighResult:
     """Return the top eigenvector of ``A^H A`` of a stream of rows, with its certificate.
 

@@ -14,6 +14,7 @@ that pushed it out.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -102,6 +103,13 @@ class HeavyRows(Stateful):
         """Squared norms of the rows held, descending."""
         return sorted((entry[0] for entry in self._heap), reverse=True)
 
+    @property
+    def threshold(self) -> float:
+        """Squared norm up to which no row enters; it never falls once the heap is full."""
+        if self.capacity == 0:
+            return math.inf
+        return self.slack * self._heap[0][0] if self.n == self.capacity else -1.0
+
     def n_required(self, threshold: float) -> int:
         """Return how many rows of the stream are known to exceed a squared norm.
 
@@ -177,27 +185,12 @@ class HeavyRows(Stateful):
         rows = xp.stack(
             [left[where[s], :] if s < b else self._store[s - b, :] for s in sources], axis=0
         )
-        light = self._patched(block, places, rows, left, norms)
+        light = exchanged(block, places, rows, left, norms)
         taken = [(slot, where[source]) for slot, source in held.items() if source < b]
         slots, positions = zip(*taken, strict=True)
         fresh = xp.take(left, xp.asarray(positions, device=self.device), axis=0)
         self._store = with_rows(self._store, slots, fresh, xp)
         return light
-
-    def _patched(
-        self,
-        block: Operator,
-        places: Sequence[int],
-        rows: Array,
-        left: Array,
-        norms: Any,
-    ) -> Operator:
-        """Return the block with these rows in these places."""
-        xp = self.xp
-        rows = xp.astype(rows, block.dtype, copy=False)
-        fresh = DenseOperator(rows).row_norms_squared()
-        current = with_rows(block.row_norms_squared()[:, None], places, fresh[:, None], xp)[:, 0]
-        return PatchedRows(block, places, rows, current, left, norms)
 
     def rescale(self, exponent: int) -> None:
         """Multiply the rows by ``2**exponent``, exactly."""
@@ -267,6 +260,17 @@ def with_rows(A: Array, places: Sequence[int], rows: Array, xp: Namespace) -> Ar
     return A * keep[:, None] + hit @ xp.astype(rows, A.dtype, copy=False)
 
 
+def exchanged(
+    block: Operator, places: Sequence[int], rows: Array, left: Array, norms: Any
+) -> PatchedRows:
+    """Return the block with `rows` in these places, where `left` were; `norms` are as before."""
+    xp = block.xp
+    rows = xp.astype(rows, block.dtype, copy=False)
+    fresh = DenseOperator(rows).row_norms_squared()
+    current = with_rows(block.row_norms_squared()[:, None], places, fresh[:, None], xp)[:, 0]
+    return PatchedRows(block, places, rows, current, left, norms)
+
+
 def with_kernels(block: Operator) -> Operator:
     """Return a dense block as one whose products run through the kernels."""
     if isinstance(block, DenseOperator) and not isinstance(block, RowBlock):
@@ -308,9 +312,9 @@ class PatchedRows(Operator):
         before: Any,
     ) -> None:
         super().__init__(base.shape, base.dtype, base.xp, base.device)
-        self._base, self._places, self._rows = base, list(places), rows
+        self._base, self.places, self.new_rows = base, list(places), rows
         self._norms, self._old, self._before = norms, old, before
-        gone = before[self._places]
+        gone = before[self.places]
         # Their own sum, not a difference: a giant would leave nothing but rounding errors.
         rest = float(before.sum(where=self._stayed(), dtype="float64"))
         self._mild = float(gone.max()) <= rest * eps(base.xp, base.dtype) ** -0.25
@@ -318,7 +322,7 @@ class PatchedRows(Operator):
     def _stayed(self) -> Any:
         """Return on the host which rows of the base are still there."""
         stayed = self._before == self._before
-        stayed[self._places] = False
+        stayed[self.places] = False
         return stayed
 
     def normal_product(self, Z: Array) -> tuple[Array, Array]:
@@ -327,27 +331,27 @@ class PatchedRows(Operator):
             P = self.matmul(Z)
             return P, self.rmatmul(P)
         P, D = self._base.normal_product(Z)
-        new, xp = self._rows @ Z, self.xp
-        change = matmul_h(self._rows, new, xp)
+        new, xp = self.new_rows @ Z, self.xp
+        change = matmul_h(self.new_rows, new, xp)
         change -= matmul_h(self._old, self._at_places(P), xp)
         return self._with(P, new), D + xp.astype(change, D.dtype, copy=False)
 
     def _with(self, P: Array, values: Array) -> Array:
         """Return `P` with `values` in the rows of the places."""
-        return with_rows(P, self._places, values, self.xp)
+        return with_rows(P, self.places, values, self.xp)
 
     def _at_places(self, P: Array) -> Array:
-        return self.xp.take(P, self.xp.asarray(self._places, device=self.device), axis=0)
+        return self.xp.take(P, self.xp.asarray(self.places, device=self.device), axis=0)
 
     def matmul(self, Z: Array) -> Array:
         """Return ``A Z``."""
-        return self._with(self._base.matmul(Z), self._rows @ Z)
+        return self._with(self._base.matmul(Z), self.new_rows @ Z)
 
     def rmatmul(self, P: Array) -> Array:
         """Return ``A^H P``."""
         own = self._at_places(P)
         rest = self._base.rmatmul(self._with(P, self.xp.zeros_like(own)))
-        return rest + matmul_h(self._rows, own, self.xp)
+        return rest + matmul_h(self.new_rows, own, self.xp)
 
     def gram(self) -> Array:
         """Return ``A^H A``."""
@@ -359,22 +363,22 @@ class PatchedRows(Operator):
 
     def rows(self, start: int, stop: int) -> Operator:
         """Return rows `start` to `stop`."""
-        inside = [i for i, place in enumerate(self._places) if start <= place < stop]
+        inside = [i for i, place in enumerate(self.places) if start <= place < stop]
         base = with_kernels(self._base.rows(start, stop))
         if not inside:
             return base
         rows, old = (
-            self.xp.stack([x[i, :] for i in inside], axis=0) for x in (self._rows, self._old)
+            self.xp.stack([x[i, :] for i in inside], axis=0) for x in (self.new_rows, self._old)
         )
-        places = [self._places[i] - start for i in inside]
+        places = [self.places[i] - start for i in inside]
         norms, before = self._norms[start:stop], self._before[start:stop]
         return PatchedRows(base, places, rows, norms, old, before)
 
     def dense_rows(self, indices: Sequence[int]) -> Array:
         """Return the few rows with these indices as a dense array."""
         rows = self._base.dense_rows(indices)
-        where = {place: i for i, place in enumerate(self._places)}
+        where = {place: i for i, place in enumerate(self.places)}
         for position, index in enumerate(indices):
             if index in where:
-                rows = at(rows)[position, :].set(self._rows[where[index], :])
+                rows = at(rows)[position, :].set(self.new_rows[where[index], :])
         return rows

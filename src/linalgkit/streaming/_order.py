@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linalgkit._core.array import Array, Namespace, to_numpy
-from linalgkit._core.state import State
+from linalgkit._core.state import PortablePickle, State
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def block_sums(F: Array, xp: Namespace, weights: Array | None = None) -> BlockSu
     return BlockSums(sums, F[:, 0], F[:, n - 1], n)
 
 
-class Order:
+class Order(PortablePickle):
     """Tests of exchangeability for a bounded sequence.
 
     For numbers ``f_1 .. f_N`` in random order both the trend ``sum (i - mean i) f_i`` and the
@@ -92,6 +92,18 @@ class Order:
             self._sums = self._sums + sums
         self._last = block.last[i]
         self.n += block.n
+
+    def append(self, later: Order) -> None:
+        """Add a sequence that follows this one; that one is not changed."""
+        if self._sums is None:
+            self._first, self._sums = later._first, later._sums
+            self._shift, self._joins = later._shift, later._joins
+        elif later._sums is not None:
+            self._shift = self._shift + later._shift + self.n * later._sums[0]
+            self._joins = self._joins + later._joins + self._last * later._first
+            self._sums = self._sums + later._sums
+        self._last = self._last if later._sums is None else later._last
+        self.n += later.n
 
     def zscores(self) -> list[float]:
         """Return the trend and the serial statistic; nothing for fewer than four numbers."""

@@ -13,7 +13,7 @@ a positive semi-definite matrix.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from linalgkit._core.array import (
@@ -27,6 +27,7 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.linalg import eigh_desc, hermitian_part, matmul_h, orthonormalise
 from linalgkit._core.operators import as_operator
+from linalgkit._core.state import PortablePickle
 from linalgkit._core.streams import is_reiterable, row_blocks
 from linalgkit._core.validation import check_int
 from linalgkit.streaming._engine import host_values
@@ -144,21 +145,69 @@ def refine_basis(apply: Apply, V: Array, n_components: int, n_passes: int = 1) -
     -----
     Storage: ``8 d q`` numbers of the widest dtype and as much again within a pass.
     """
-    xp = array_namespace(V)
-    wide = widest_dtype(xp, device(V), V.dtype)
-    q = V.shape[1]
-    K = orthonormalise(xp.astype(V, wide, copy=True), xp)
-    space = Space(K, xp.astype(apply(K), wide, copy=False))
-    done = 1
+    search = Search.of(V)
+    search = search.taken(apply(search.directions))
     for _ in range(n_passes):
-        if space.K.shape[1] > (_LARGEST_BLOCKS - 1) * q:
-            space = compress(space, 2 * q, xp=xp)
-        W = search_directions(space, q, xp=xp)
-        if W.shape[1] == 0:
+        search = search.aimed()
+        if search.directions.shape[1] == 0:
             break
-        space = enlarge(space, W, xp.astype(apply(W), wide, copy=False), xp=xp)
-        done += 1
-    return _measured(space, n_components, done, xp)
+        search = search.taken(apply(search.directions))
+    return search.measured(n_components)
+
+
+@dataclass(frozen=True, eq=False)
+class Search(PortablePickle):
+    """The iteration between two products, for those who form the products elsewhere.
+
+    Attributes
+    ----------
+    xp : module
+        Namespace.
+    width : int
+        Columns of the start.
+    directions : array (d, m)
+        What is to be multiplied next; without columns where nothing is left to improve.
+    space : Space or None
+        What has been searched.
+    done : int
+        Products so far.
+    """
+
+    xp: Namespace
+    width: int
+    directions: Array
+    space: Space | None = None
+    done: int = 0
+
+    @classmethod
+    def of(cls, V: Array) -> Search:
+        """Begin with the span of `V`, which is not changed."""
+        xp = array_namespace(V)
+        wide = widest_dtype(xp, device(V), V.dtype)
+        return cls(xp, int(V.shape[1]), orthonormalise(xp.astype(V, wide, copy=True), xp))
+
+    def taken(self, product: Array) -> Search:
+        """Take in the product of the directions."""
+        W = self.directions
+        product = self.xp.astype(product, W.dtype, copy=False)
+        if self.space is None:
+            space = Space(W, product)
+        else:
+            space = enlarge(self.space, W, product, xp=self.xp)
+        return replace(self, space=space, done=self.done + 1)
+
+    def aimed(self) -> Search:
+        """Choose the next directions."""
+        assert self.space is not None
+        space, xp = self.space, self.xp
+        if space.K.shape[1] > (_LARGEST_BLOCKS - 1) * self.width:
+            space = compress(space, 2 * self.width, xp=xp)
+        return replace(self, space=space, directions=search_directions(space, self.width, xp=xp))
+
+    def measured(self, n_components: int) -> Refinement:
+        """Return the Ritz pairs of what has been searched."""
+        assert self.space is not None
+        return _measured(self.space, n_components, self.done, self.xp)
 
 
 def _measured(space: Space, k: int, n_passes: int, xp: Namespace) -> Refinement:

@@ -98,6 +98,8 @@ class SegmentEngine(Engine):
     """
 
     order: ClassVar[str] = "random"
+    observes = False  # whether somebody else closes the segments, see _observation
+    observed_from = 0  # position of an observer's first row
 
     def __init__(
         self,
@@ -146,6 +148,11 @@ class SegmentEngine(Engine):
     def rank(self) -> int:
         """Columns of the widest rule: as many pairs as :meth:`top` can have."""
         return max(rule.width for rule in self.rules)
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether the first rows have been decomposed."""
+        return self._Z is not None
 
     @property
     def n_columns(self) -> int:
@@ -208,7 +215,7 @@ class SegmentEngine(Engine):
         self._Y += D
         self.n_light += rows
         self.position += block.shape[0]
-        if self._is_end():
+        if self._is_end() and not self.observes:
             self._close()
 
     def _bootstrap(self, block: Operator, energy: float) -> None:

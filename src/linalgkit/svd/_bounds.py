@@ -51,7 +51,7 @@ class ErrorBounds:
     energy: float
 
 
-@capability("svd.concatenated_svd_bounds", sparse=True)
+@capability("svd.concatenated_svd_bounds", sparse=True, synchronisations={"call": 10})
 def concatenated_svd_bounds(
     blocks: Any,
     rank: int,
@@ -149,7 +149,8 @@ def _interval(
     values, directions = residual_directions(blocks, places)
     if method == "residual":
         return 0.0, error_from(math.fsum(values[:rank]), norm, blocks)
-    energy = _ritz_energy(blocks, directions[: _RITZ * rank, :], rank)
+    count = min(_RITZ * rank, int(directions.shape[0]))
+    energy = _ritz_energy(blocks, directions[:count, :], rank)
     return 0.0, error_from(energy, norm, blocks)
 
 
@@ -329,7 +330,7 @@ def _batch_directions(
         at += 1
         if values:
             squares.extend(value * value for value in values[:room])
-            new.append(rows[:room, :])
+            new.append(rows[: min(room, int(rows.shape[0])), :])
             room -= int(new[-1].shape[0])
             rest = _without(rest, new[-1], blocks)
     return squares, new

@@ -77,7 +77,7 @@ class MatrixClustering:
         )
 
 
-@capability("svd.cluster_matrices", sparse=True)
+@capability("svd.cluster_matrices", sparse=True, synchronisations={"call": 84, "cluster": 122})
 def cluster_matrices(
     blocks: Any,
     rank: int,
@@ -306,7 +306,11 @@ def _outcome(
     )
 
 
-@capability("svd.ErrorConstrainedClustering", sparse=True)
+@capability(
+    "svd.ErrorConstrainedClustering",
+    sparse=True,
+    synchronisations={"cluster": 122, "prediction": 7},
+)
 class ErrorConstrainedClustering(EstimatorMixin):
     """Groups of matrices with one approximation each, as an estimator.
 
@@ -370,6 +374,10 @@ class ErrorConstrainedClustering(EstimatorMixin):
         self.merge = merge
         self.patience = patience
         self.row_weight = row_weight
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell scikit-learn's ``check_is_fitted`` whether matrices have been seen."""
+        return hasattr(self, "clustering_")
 
     def fit(self, X: Any, y: object = None) -> Self:
         """Partition a collection of matrices.

@@ -213,6 +213,6 @@ class StreamHolder(TransformerMixin, Stateful):
             like = xp.empty((0,), device=device)
             found._stream = ColumnStream.from_state(state["stream"], like=like)
             found._answers = []
-            found.__dict__["_inner_order"] = state.get("inner_order")
+            found.__dict__["_inner_order"] = state["inner_order"]
             found._first_inner = found.inner_product
         return found

@@ -36,7 +36,16 @@ from linalgkit.svd._inputs import samples, transposed_pieces
 from linalgkit.svd._options import SVDOptions
 
 
-@capability("svd.IncrementalSVD", sparse=True, streaming=True)
+@capability(
+    "svd.IncrementalSVD",
+    sparse=True,
+    streaming=True,
+    synchronisations={"block": 1, "full buffer": 7, "result": 5},
+    notes=(
+        "A full buffer is a step: three synchronisations, six on an orthonormal basis (with "
+        'method="cholqr", or where squares do not resolve the tolerance).'
+    ),
+)
 class IncrementalSVD(Components):
     """Truncated singular value decomposition of columns that come one after another.
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from linalgkit._core.array import Array, Namespace, eps
+from linalgkit._core.array import Namespace, eps
 from linalgkit._core.row_buffer import RowBuffer
 from linalgkit._core.validation import check_bool, check_choice, check_float, check_int
 from linalgkit.svd._steps import Truncation
@@ -184,8 +184,6 @@ def least_rank(squares: list[float], room: float) -> int:
     return count
 
 
-def is_well_resolved(s: Array, dtype: Any, xp: Namespace) -> bool:
-    """Tell whether squares resolve the kept singular values: one synchronisation."""
-    if int(s.shape[0]) == 0:
-        return True
-    return bool(s[-1] > _RESOLVED * math.sqrt(eps(xp, dtype)) * s[0])
+def is_well_resolved(s: list[float], dtype: Any, xp: Namespace) -> bool:
+    """Tell whether squares resolve the kept singular values, descending."""
+    return not s or s[-1] > _RESOLVED * math.sqrt(eps(xp, dtype)) * s[0]

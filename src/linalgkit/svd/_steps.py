@@ -24,17 +24,25 @@ from linalgkit._core.array import (
     Namespace,
     adjoint,
     device,
+    dtype_name,
     eps,
     is_complex,
+    numpy_namespace,
     real_dtype,
     to_numpy,
     widest_dtype,
 )
 from linalgkit._core.linalg import eigh_desc, hermitian_part, svd_desc
 from linalgkit._core.qr import qr_of_rows
-from linalgkit._core.triangular import NotPositiveDefiniteError, cholesky, solve_triangular
+from linalgkit._core.triangular import (
+    NotPositiveDefiniteError,
+    cholesky,
+    solve_triangular,
+    solve_unchecked,
+)
 from linalgkit.svd._columns import Columns, conj, gram, overwritten, summed
 
+_HOST = numpy_namespace()
 Budget = Callable[[list[float]], int]
 _QUICK = 100.0  # roundoffs that one pass of Cholesky QR may cost; two cost a few
 _PIVOT = 0.1  # of columns of norm one: with a smaller one by Householder reflections
@@ -112,6 +120,8 @@ class Step(NamedTuple):
         Roundoffs by which an orthonormal basis may have become less so.
     is_squared : bool
         Whether the squares are eigenvalues of a Gram matrix.
+    sizes : list of float or None
+        The new singular values on the host, if nobody has to ask the device for them.
     """
 
     kept: Kept
@@ -119,6 +129,19 @@ class Step(NamedTuple):
     squares: list[float]
     tilt: float = 1.0
     is_squared: bool = False
+    sizes: list[float] | None = None
+
+    def values(self) -> list[float]:
+        """Return the new singular values on the host."""
+        return host(self.kept.s) if self.sizes is None else self.sizes
+
+
+def _roots(squares: list[float], like: Array, xp: Namespace) -> tuple[Array, list[float]]:
+    """Return square roots beside `like` in its precision, and the same numbers on the host."""
+    roots = [math.sqrt(value) for value in squares]
+    dtype = getattr(_HOST, dtype_name(xp, like.dtype))
+    values: list[float] = _HOST.asarray(roots, dtype=dtype).tolist()
+    return xp.asarray(roots, dtype=like.dtype, device=device(like)), values
 
 
 def nothing(m: int, dtype: DType, place: Device, xp: Namespace) -> Kept:
@@ -177,8 +200,8 @@ def gram_step(kept: Kept | None, block: Columns, shrink: Truncation, xp: Namespa
     k = 0 if kept is None else kept.rank
     others = () if old is None else ((small[:k, :], old),)
     basis = block.combined(small[k:, :], *others)
-    s = xp.asarray([math.sqrt(v) for v in target], dtype=w.dtype, device=device(w))
-    return Step(Kept(basis, s, True), Z, squares, is_squared=True)
+    s, sizes = _roots(target, w, xp)
+    return Step(Kept(basis, s, True), Z, squares, is_squared=True, sizes=sizes)
 
 
 def kept_gram(kept: Kept, old: Array, xp: Namespace) -> Array:
@@ -275,9 +298,9 @@ def _rotated(
     pairs = [(xp.astype(X[:k, :], U.dtype), U)]
     if rows.shape[0]:
         pairs.append((xp.astype(mapped(X[k:, :]), U.dtype), rows))
-    s = xp.asarray([math.sqrt(v) for v in target], dtype=s.dtype, device=device(s))
+    s, sizes = _roots(target, s, xp)
     basis = summed(pairs, xp)
-    return Step(Kept(basis, s, False), adjoint(Yh[:count, :], xp), squares)
+    return Step(Kept(basis, s, False), adjoint(Yh[:count, :], xp), squares, sizes=sizes)
 
 
 def _core(s: Array, C: Array, B: Array, xp: Namespace) -> Array:
@@ -328,21 +351,20 @@ def factored(rest: Array, xp: Namespace, least: float = _PIVOT) -> Factored | No
         return None
     G = hermitian_part(gram(rest, rest, xp), xp)
     lengths = xp.sqrt(real_diagonal(G, xp))
-    if not bool(xp.all(lengths > 0)):
-        return None
-    unit = xp.astype(1.0 / lengths, G.dtype)
+    # A row of zeros stays one, which has no factor.
+    unit = xp.astype(1.0 / xp.where(lengths > 0, lengths, xp.ones_like(lengths)), G.dtype)
     try:
         L = cholesky(unit[:, None] * G * unit[None, :], xp)
     except NotPositiveDefiniteError:
         return None
     b = int(rest.shape[0])
-    pivot = float(xp.min(real_diagonal(L, xp)))
+    pivot, shortest = host(xp.stack([xp.min(real_diagonal(L, xp)), xp.min(lengths)]))
     if pivot < max(least, 30.0 * math.sqrt(eps(xp, G.dtype) * b)):
         return None
     B = adjoint(L, xp) * xp.astype(lengths, G.dtype)[None, :]
     identity = xp.eye(b, dtype=B.dtype, device=device(B))
-    T = solve_triangular(xp.matrix_transpose(B), identity, lower=True, xp=xp)
-    return Factored(B, T, pivot, pivot * float(xp.min(lengths)))
+    T = solve_unchecked(xp.matrix_transpose(B), identity, True, False, False, xp)
+    return Factored(B, T, pivot, pivot * shortest)
 
 
 def _least_cosine(B: Array, C: Array, xp: Namespace) -> float:
@@ -413,9 +435,9 @@ def direct_step(kept: Kept | None, block: Columns, shrink: Truncation, xp: Names
     count, target = shrink(squares)
     X = xp.astype(X[:, :count], P.dtype)
     U = X if Q is None else Q @ X
-    s = xp.asarray([math.sqrt(v) for v in target], dtype=s.dtype, device=device(s))
+    s, sizes = _roots(target, s, xp)
     basis = xp.matrix_transpose(U)
-    return Step(Kept(basis, s, False), adjoint(Yh[:count, :], xp), squares)
+    return Step(Kept(basis, s, False), adjoint(Yh[:count, :], xp), squares, sizes=sizes)
 
 
 def refreshed(step: Step, xp: Namespace) -> Step:
@@ -429,7 +451,7 @@ def refreshed(step: Step, xp: Namespace) -> Step:
     T = xp.astype(xp.matrix_transpose(X) @ factor.T, kept.basis.dtype)
     basis = overwritten(kept.basis, T, X, None, xp)
     rotation = step.rotation @ adjoint(Yh, xp)
-    return step._replace(kept=Kept(basis, s, False), rotation=rotation)
+    return step._replace(kept=Kept(basis, s, False), rotation=rotation, sizes=None)
 
 
 def decomposed(kept: Kept, xp: Namespace) -> tuple[Array, Array, Array]:

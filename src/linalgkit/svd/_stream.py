@@ -177,7 +177,7 @@ class ColumnStream(Stateful):
         if self.options.method == "gram" or self.kept is None:
             return True
         wide = widest_dtype(self.xp, self.device, self.dtype)
-        return is_well_resolved(self.kept.s, wide, self.xp) and not self._is_tight
+        return is_well_resolved(host(self.kept.s), wide, self.xp) and not self._is_tight
 
     def _absorb_block(self, rows: Any, *, own: bool = False) -> None:
         """Take in a block of columns (b, m): unit, weights, mean, step."""
@@ -299,7 +299,7 @@ class ColumnStream(Stateful):
         if not self.is_orthogonal:
             wide = widest_dtype(self.xp, self.device, self.dtype)
             step = gram_step(self.kept, block, self.rule_of(self.m, self._gram_floor), self.xp)
-            if self.options.method == "gram" or is_well_resolved(step.kept.s, wide, self.xp):
+            if self.options.method == "gram" or is_well_resolved(step.values(), wide, self.xp):
                 return step
             self.is_orthogonal = True
         self._orthogonalise()
@@ -343,7 +343,7 @@ class ColumnStream(Stateful):
 
     def note(self, step: Step) -> None:
         """Write down what a step discarded."""
-        target = [value * value for value in host(step.kept.s)]
+        target = [value * value for value in step.values()]
         self.discarded(step.squares, target, is_squared=step.is_squared)
 
     def discarded(

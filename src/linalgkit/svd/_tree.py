@@ -21,7 +21,7 @@ from linalgkit.svd._incremental import IncrementalSVD
 from linalgkit.svd._result import SVDResult
 
 
-@capability("svd.tree_svd", sparse=True, streaming=True)
+@capability("svd.tree_svd", sparse=True, streaming=True, synchronisations={"call": 6, "block": 5})
 def tree_svd(
     blocks: Iterable[Any],
     rank: int | None = None,

@@ -36,7 +36,7 @@ _GRAM_SHARE = 16  # the same, of a triplet
 _CERTAIN = 1e-8  # squared tolerance that squares resolve
 
 
-@capability("svd.truncated_svd", sparse=True)
+@capability("svd.truncated_svd", sparse=True, synchronisations={"call": 6})
 def truncated_svd(
     A: Any, rank: int | None = None, *, tol: float | None = None, rng: Any = None
 ) -> SVDResult:

@@ -62,7 +62,7 @@ class WeightedSVD:
     error: float
 
 
-@capability("svd.weighted_svd")
+@capability("svd.weighted_svd", synchronisations={"call": 4})
 def weighted_svd(
     W: Array,
     rank: int,
