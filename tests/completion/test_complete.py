@@ -15,7 +15,7 @@ from linalgkit import AccuracyWarning
 from linalgkit._core.array import device, library_of, to_numpy
 from linalgkit.completion import complete_matrix, rank_estimate
 from tests.completion.problems import Problem, error, holed, problem
-from tests.conftest import Backend
+from tests.conftest import Backend, uncompiled
 
 EXACT = problem()
 NOISY = problem(noise=0.3)
@@ -32,9 +32,9 @@ def csr(p: Problem) -> Any:
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "complex64", "complex128"])
 def test_exact_data_are_completed_to_rounding(xp: Backend, kind: str) -> None:
-    if kind not in xp.dtypes:
+    if kind not in xp.all_dtypes:
         pytest.skip("the device has no such dtype")
-    if xp.name == "jax" and kind != "complex64":
+    if xp.name == "jax" and kind != "complex128":
         pytest.skip("compiled for one dtype; the others take the same code")
     p = problem(kind=kind)
     given = xp.asarray(holed(p), kind)
@@ -48,6 +48,7 @@ def test_exact_data_are_completed_to_rounding(xp: Backend, kind: str) -> None:
     assert result.residual_norm < 100 * eps * np.linalg.norm(p.read[p.seen])
 
 
+@uncompiled  # test_estimator compares noisy answers on JAX
 def test_noisy_answers_are_the_same_on_every_library(xp: Backend) -> None:
     wide = "float64" if xp.has_float64 else "float32"
     host = complete_matrix(holed(NOISY).astype(wide), 3, alpha=0.5, rng=0)
@@ -494,12 +495,14 @@ def test_robust_noise_is_that_of_an_entry_of_weight_one() -> None:
     assert light.noise_estimate == pytest.approx(1e-2 * plain.noise_estimate, rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::linalgkit.AccuracyWarning")  # 3 sweeps may be all it takes
 def test_a_robust_warm_start_is_gone_on_from() -> None:
     p = problem(gross=0.1)
     first = complete_matrix(holed(p), 3, loss="l1", rng=0)
-    with pytest.warns(AccuracyWarning, match="3 sweeps"):
-        again = complete_matrix(holed(p), 3, loss="l1", warm_start=first, max_sweeps=3, rng=0)
+    again = complete_matrix(holed(p), 3, loss="l1", warm_start=first, max_sweeps=3, rng=0)
     assert error(again, p.truth) < 1e-10
+    cold = complete_matrix(holed(p), 3, loss="l1", max_sweeps=3, rng=0)
+    assert error(cold, p.truth) > 1e-6
 
 
 def test_a_warm_start_leaves_offsets_behind_that_nobody_asked_for() -> None:

@@ -15,17 +15,11 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import scipy.stats
-from sklearn.base import clone, is_regressor
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import r2_score
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import check_estimator
 
 from linalgkit import AccuracyWarning, NotFittedError
 from linalgkit._core import array as core_array
-from linalgkit._core.estimator import EXPECTED_FAILED_CHECKS
 from linalgkit.regression import SketchedRegressor
 from linalgkit.sketching import sketch
 from tests.conftest import Backend
@@ -557,34 +551,6 @@ def test_rows_to_predict_are_checked() -> None:
 
 
 # ------------------------------------------------------------------------------ scikit-learn
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"alpha": 1.0, "fit_intercept": False}, {"m": 400, "sketch": "gaussian"}],
-    ids=str,
-)
-@pytest.mark.filterwarnings("ignore")
-def test_the_estimator_checks_pass_but_for_the_named_exceptions(options: dict[str, Any]) -> None:
-    found = check_estimator(
-        SketchedRegressor(rng=0, **options),
-        expected_failed_checks=EXPECTED_FAILED_CHECKS,
-        on_fail=None,
-    )
-    assert [r["check_name"] for r in found if r["status"] in ("failed", "xpass")] == []
-    assert sum(r["status"] == "passed" for r in found) > 50
-
-
-def test_it_works_in_pipelines_grid_searches_and_clones() -> None:
-    X, y = data(1200)
-    pipeline = make_pipeline(StandardScaler(), SketchedRegressor(100, rng=0))
-    search = GridSearchCV(pipeline, {"sketchedregressor__alpha": [0.0, 1e6]}, cv=3).fit(X, y)
-    assert search.best_params_ == {"sketchedregressor__alpha": 0.0}
-    assert search.best_score_ > 0.9
-    twin = clone(SketchedRegressor(50, "gaussian", alpha=2.0, rng=4).fit(X, y))
-    assert twin.get_params()["alpha"] == 2.0
-    assert not hasattr(twin, "n_features_in_")
-    assert is_regressor(twin)
 
 
 def test_options_changed_on_the_way_wait_for_the_next_fit() -> None:

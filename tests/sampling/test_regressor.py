@@ -7,15 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.base import clone, is_regressor
 from sklearn.metrics import r2_score
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import check_estimator
 
 from linalgkit import NotFittedError
-from linalgkit._core.estimator import EXPECTED_FAILED_CHECKS
 from linalgkit.sampling._design import sample_design
 from linalgkit.sampling._families import Legendre
 from linalgkit.sampling._fit import weighted_lstsq
@@ -38,22 +32,6 @@ def data(n: int = 300, q: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     C = rng.standard_normal((4,) if q is None else (4, q))
     y = X @ C
     return X, y + 0.1 * rng.standard_normal(y.shape)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"method": "volume", "oversampling": 4}, {"condition": ("lmin", 0.9), "boost": 2}],
-    ids=str,
-)
-@pytest.mark.filterwarnings("ignore")
-def test_the_estimator_checks_pass_but_for_the_named_exceptions(options: dict[str, Any]) -> None:
-    found = check_estimator(
-        DPPLeastSquares(rng=0, **options),
-        expected_failed_checks=EXPECTED_FAILED_CHECKS,
-        on_fail=None,
-    )
-    assert [r["check_name"] for r in found if r["status"] in ("failed", "xpass")] == []
-    assert sum(r["status"] == "passed" for r in found) > 45
 
 
 def test_a_function_is_asked_at_the_points_of_the_design() -> None:
@@ -169,18 +147,6 @@ def test_the_score_is_the_coefficient_of_determination() -> None:
         model.score(X, y, sample_weight=0 * w)
     with pytest.raises(ValueError, match="y must have the shape of the predictions"):
         model.score(X, y[:, 0])
-
-
-def test_it_works_in_pipelines_grid_searches_and_clones() -> None:
-    X, y = data()
-    pipeline = make_pipeline(StandardScaler(), DPPLeastSquares(rng=0))
-    search = GridSearchCV(pipeline, {"dppleastsquares__n": [4, 60]}, cv=3).fit(X, y)
-    assert search.best_params_ == {"dppleastsquares__n": 60}
-    twin = clone(DPPLeastSquares(basis_of(), n=30, rng=4).fit(peak))
-    assert twin.get_params()["n"] == 30
-    assert not hasattr(twin, "fit_")
-    assert is_regressor(twin)
-    assert repr(DPPLeastSquares(n=7, method="iid")) == "DPPLeastSquares(method='iid', n=7)"
 
 
 def test_options_are_those_of_the_design() -> None:

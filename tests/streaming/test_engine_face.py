@@ -17,6 +17,7 @@ from linalgkit.streaming._frequent_directions import FrequentDirections
 from linalgkit.streaming._gram import Gram
 from linalgkit.streaming._nystrom import Nystrom
 from linalgkit.streaming._oja import OjaLadder
+from tests.conftest import uncompiled
 from tests.streaming.engine_streams import decaying, exact, feed, make, on, pairs, sin2, spiked
 
 ENGINES = [Gram, Nystrom, FrequentDirections, OjaLadder, ArbitraryOrder]
@@ -167,6 +168,7 @@ def plain_state(engine):
     return engine.to_state()
 
 
+@uncompiled
 @every_engine
 def test_resumes_bit_for_bit(cls, tmp_path, xp):
     X = on(xp, steep(150, 11), "float64" if xp.has_float64 else "float32")

@@ -8,41 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA, IncrementalPCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import check_estimator
 
 from linalgkit._core import array as core_array
-from linalgkit._core.estimator import EXPECTED_FAILED_CHECKS
 from linalgkit.svd import IncrementalSVD, cluster_matrices
 from tests.conftest import BACKENDS, Backend
 from tests.svd.problems import draw
-
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"n_components": 1},
-        {"n_components": 1, "center": True},
-        {"n_components": 1, "compute_v": True, "method": "cholqr"},
-        {"n_components": 1, "truncation": "frequent-directions"},
-        {"tol": 0.1},
-    ],
-    ids=str,
-)
-@pytest.mark.filterwarnings("ignore")
-def test_the_estimator_checks_pass_but_for_the_named_exceptions(options: dict[str, Any]) -> None:
-    found = check_estimator(
-        IncrementalSVD(**options), expected_failed_checks=EXPECTED_FAILED_CHECKS, on_fail=None
-    )
-    assert [r["check_name"] for r in found if r["status"] == "failed"] == []
-    assert [r["check_name"] for r in found if r["status"] == "xpass"] == []
-    assert sum(r["status"] == "passed" for r in found) > 30
 
 
 def samples(seed: int, n: int = 90, m: int = 12) -> Any:
@@ -318,17 +289,6 @@ def test_scores_have_the_wider_dtype() -> None:
     assert Z.dtype == np.complex128
     back = wide.inverse_transform(wide.transform(X))
     np.testing.assert_allclose(wide.transform(back), wide.transform(X), atol=1e-12)
-
-
-def test_it_works_in_pipelines_and_clones() -> None:
-    X, y = load_digits(return_X_y=True)
-    model = make_pipeline(IncrementalSVD(15, center=True), LogisticRegression(max_iter=2000))
-    assert model.fit(X[:600], y[:600]).score(X[600:900], y[600:900]) > 0.8
-    twin = clone(IncrementalSVD(3, forgetting=0.9))
-    assert twin.get_params()["forgetting"] == 0.9
-    assert not hasattr(twin, "n_features_in_")
-    names = IncrementalSVD(2).fit(X).get_feature_names_out()
-    assert list(names) == ["incrementalsvd0", "incrementalsvd1"]
 
 
 # -------------------------------------------------------------------------------- clusterings
