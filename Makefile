@@ -4,12 +4,14 @@
 #   make demo                                  the main job on real input (ARGS="--help" for options)
 #   make test                                  the whole suite, doctests and slow tests included
 #   make test EXTRAS="torch==2.13.0 jax"       the same on more array libraries
+#   make packages                              source distribution and wheel in empty environments
 #   make lint | docs | bench                   style, types and architecture | manual | benchmarks
+#   make device EXTRAS=cupy-cuda12x            all modules on a device, into docs/dev/gpu.md
 #
 # PYTHON   the interpreter that makes the environment     (python3)
 # VENV     where the environment lies                     (.venv)
 # EXTRAS   requirements to install beside ours; remembered until they change
-# ARGS     arguments of `make demo`
+# ARGS     arguments of `make demo` and `make device`
 # TESTS    arguments of pytest in `make test`, for example TESTS="tests/core -k merge"
 
 PYTHON ?= python3
@@ -27,7 +29,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 VECLIB_
 export MPLBACKEND ?= Agg
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs bench bench-check clean FORCE
+.PHONY: help demo test lint docs bench bench-check device packages clean FORCE
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -50,8 +52,14 @@ docs: $(VENV)/.docs
 bench: bench-check
 	$(ONE_THREAD) $(BIN)/python asv_benchmarks/compare.py
 
+device: $(VENV)/.demo
+	$(BIN)/python asv_benchmarks/device.py --output docs/dev/gpu.md $(ARGS)
+
 bench-check: $(VENV)/.bench
 	cd asv_benchmarks && $(ONE_THREAD) $(BIN)/asv check --environment existing:$(BIN)/python
+
+packages:
+	PYTHON='$(PYTHON)' .ci/packages
 
 clean:
 	rm -rf docs/_build docs/gallery docs/api/generated

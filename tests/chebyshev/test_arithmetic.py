@@ -14,6 +14,7 @@ from linalgkit.chebyshev import _compare as compare
 from linalgkit.chebyshev._calculus import fix
 from linalgkit.chebyshev._parts import Parts
 from tests.chebyshev.by_grid import from_numpy, interpolant, is_orthonormal, points, values
+from tests.conftest import uncompiled
 
 CUBE = [(-1.0, 1.0)] * 3
 FAR = [(2.0, 5.0), (-1e6, 1e6)]
@@ -113,6 +114,7 @@ class TestRecompress:
 class TestAdd:
     """Sums and differences."""
 
+    @uncompiled
     def test_is_exact(self, xp, rng):
         f = random_parts(rng, xp, True)
         g = random_parts(rng, xp, False, lengths=(3, 7), ranks=(2, 2))
@@ -183,6 +185,7 @@ class TestAdd:
 class TestMultiply:
     """Products."""
 
+    @uncompiled
     def test_of_polynomials_is_exact(self, xp, rng):
         f = random_parts(rng, xp, True)
         g = random_parts(rng, xp, False, lengths=(3, 7), ranks=(2, 2))

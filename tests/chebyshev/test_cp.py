@@ -20,6 +20,7 @@ from linalgkit.chebyshev._basis import nodes
 from linalgkit.chebyshev._cp import chebtucker_from_cp
 from linalgkit.chebyshev._cp_reduction import khatri_rao, projected_core, weighted_reduction
 from linalgkit.chebyshev._resample import chopped_length, spline_envelope, spline_length
+from tests.conftest import uncompiled
 
 HOST = numpy_namespace()
 CUBE = [(-1.0, 1.0)] * 3
@@ -141,6 +142,7 @@ def test_any_number_of_variables(d):
     assert T.ranks == (1 if d == 1 else 3,) * d
 
 
+@uncompiled
 def test_single_precision_is_kept(xp):
     dtype = "complex64"
     U = [xp.asarray(gaussians(cheb2(33), k), "float32") for k in range(3)]

@@ -18,7 +18,7 @@ from linalgkit.chebyshev import _tucker_slices as slices
 from linalgkit.chebyshev import _tucker_steps as steps
 from linalgkit.chebyshev import _tucker_svd as bases
 from linalgkit.chebyshev._sthosvd import sthosvd
-from tests.conftest import Backend
+from tests.conftest import Backend, uncompiled
 
 HOST = core_array.numpy_namespace()
 METHODS = ("auto", "gram", "lq", "randomized")
@@ -190,6 +190,7 @@ def test_any_scale(rng: Any, factor: float, svd: str) -> None:
 # ----------------------------------------------------------------------------------- ranks
 
 
+@uncompiled
 def test_ranks_alone_are_the_ranks(xp: Backend, rng: Any) -> None:
     X = decaying(rng, (8, 9, 10), 0.5)
     found = sthosvd(xp.asarray(X), ranks=(2, 3, 4))
@@ -329,6 +330,7 @@ def test_residuals_are_accurate_far_below_the_square_root_of_roundoff(rng: Any) 
     assert found.error <= 1e-13
 
 
+@uncompiled
 def test_explicit_residual_of_a_projection(xp: Backend, rng: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(bases, "_PIECE_BYTES", 700)
     T = rng.standard_normal((4, 5, 6)) + 1j * rng.standard_normal((4, 5, 6))
@@ -398,6 +400,7 @@ def test_the_cheap_and_shrinking_modes_come_first() -> None:
 # ---------------------------------------------------------------------------------- sweeps
 
 
+@uncompiled
 def test_sweeps_never_make_it_worse_and_help_where_ranks_are_small(xp: Backend, rng: Any) -> None:
     X = rng.standard_normal((6, 7, 8)) + 1j * rng.standard_normal((6, 7, 8))
     plain = sthosvd(xp.asarray(X), ranks=2)
@@ -422,6 +425,7 @@ def test_sweeps_end_at_a_fixed_point(rng: Any) -> None:
 # ------------------------------------------------------------------------ slices left out
 
 
+@uncompiled
 def test_slices_that_do_not_matter_are_left_out(xp: Backend, rng: Any) -> None:
     x = np.cos(np.pi * (np.arange(50) + 0.5) / 50)
     V = np.exp(-3 * (x[:, None, None] ** 2 + 2 * x[:, None] ** 2 + 0.5 * (x - 0.1) ** 2))

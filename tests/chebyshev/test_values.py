@@ -22,6 +22,7 @@ from linalgkit.chebyshev._values import (
     first_kind_coefficients,
     residual,
 )
+from tests.conftest import uncompiled
 
 HOST = numpy_namespace()
 
@@ -133,6 +134,7 @@ def test_the_unit_does_not_matter(unit):
     np.testing.assert_allclose(T(points) / unit, base(points), atol=1e-13)
 
 
+@uncompiled
 def test_single_precision_is_kept(xp):
     F = on_grid(runge, [cheb2(49)]).astype(np.float32)
     T = chebtucker_from_values(xp.asarray(F, "float32"), [(-1, 1)])

@@ -218,7 +218,7 @@ def deal(parts: Parts, weights: Parts | None, n_shards: int | None) -> ShardedOb
         ]
     else:
         rows = [_gathered(splits, "rows", j, row_cuts, n) for j in range(len(row_cuts) - 1)]
-    held = dask.persist(*rows, *shards)  # type: ignore[attr-defined, no-untyped-call]
+    held = dask.persist(*rows, *shards)
     xp, where = namespace_of(whole.like)
     return sharded_observed(
         ShardedLines(whole.row_counts, row_cuts, held[: len(rows)], run, n, xp, where),

@@ -261,7 +261,7 @@ class _Facade(System):
         return heights[first], places[first, :]
 
     @property
-    def reach(self) -> float:  # type: ignore[override]
+    def reach(self) -> float:
         return max(f.reach for f in self.facts)
 
     @property
@@ -331,7 +331,8 @@ def _raw(blocks: list[Delayed], method: str, fanin: int) -> Callable[[float], Pa
         own = absolute / math.sqrt(len(blocks))
         leaves = mapped("potential", _potential, blocks, method, own)
         merge = _Merge(_CUT * own)
-        return computed(reduced("potential", merge, leaves, fanin))
+        found: Parts = computed(reduced("potential", merge, leaves, fanin))
+        return found
 
     return raw
 

@@ -24,7 +24,6 @@ from linalgkit._core.array import (
     detached,
     device,
     eps,
-    is_complex_dtype,
     real_dtype,
     to_numpy,
     widest_dtype,
@@ -246,9 +245,9 @@ def _factor(
 
 
 def _lengths(R: Array, xp: Namespace) -> Array:
-    """Return the norms of the columns in the dtype of `R`, 1 for a column of zeros."""
-    squares = xp.sum(xp.real(R * xp.conj(R)) if is_complex_dtype(xp, R.dtype) else R * R, axis=0)
-    return xp.astype(xp.sqrt(xp.where(squares > 0, squares, xp.ones_like(squares))), R.dtype)
+    """Return the norms of the columns, 1 for a column of zeros."""
+    lengths = xp.linalg.vector_norm(R, axis=0)
+    return xp.where(lengths > 0, lengths, xp.ones_like(lengths))
 
 
 def _divided(part: Factor, xp: Namespace) -> Array:
