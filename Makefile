@@ -11,7 +11,7 @@
 # PYTHON   the interpreter that makes the environment     (python3)
 # VENV     where the environment lies                     (.venv)
 # EXTRAS   requirements to install beside ours; remembered until they change
-# ARGS     arguments of `make demo` and `make device`
+# ARGS     arguments of `make demo`, `make bench` and `make device`
 # TESTS    arguments of pytest in `make test`, for example TESTS="tests/core -k merge"
 
 PYTHON ?= python3
@@ -48,9 +48,10 @@ lint: $(VENV)/.lint
 
 docs: $(VENV)/.docs
 	$(ONE_THREAD) $(BIN)/python -m sphinx -b html -W --keep-going docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
 
-bench: bench-check
-	$(ONE_THREAD) $(BIN)/python asv_benchmarks/compare.py
+bench: $(VENV)/.bench-all bench-check
+	$(ONE_THREAD) $(BIN)/python asv_benchmarks/compare.py --output docs/benchmarks_table.rst $(ARGS)
 
 device: $(VENV)/.demo
 	$(BIN)/python asv_benchmarks/device.py --output docs/dev/gpu.md $(ARGS)
@@ -85,6 +86,10 @@ $(VENV)/.docs: pyproject.toml $(VENV)/.extras
 
 $(VENV)/.bench: pyproject.toml $(VENV)/.extras
 	$(INSTALL) --editable . --group bench
+	@touch $@
+
+$(VENV)/.bench-all: $(VENV)/.bench
+	$(INSTALL) --group bench-all
 	@touch $@
 
 # The file is written only when EXTRAS names something new, so that a later call without

@@ -24,7 +24,7 @@ extensions = [
     "mathml",
     "capabilities_table",
 ]
-exclude_patterns = ["_build", "_ext", "_templates", "examples"]
+exclude_patterns = ["_build", "_ext", "_templates", "benchmarks_table.rst", "examples"]
 templates_path = ["_templates"]
 default_role = "py:obj"
 
@@ -32,6 +32,7 @@ default_role = "py:obj"
 
 autosummary_generate = True
 autosummary_ignore_module_all = False  # a page lists what `__all__` lists, and nothing else
+autosummary_imported_members = True  # of rooms that load their files at first use, too
 autodoc_typehints = "none"  # numpydoc sections state the types
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # the class template lists them
@@ -60,6 +61,7 @@ html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["linalgkit.css"]
 html_show_sourcelink = False
+html_sidebars = {"benchmarks": [], "api/index": []}  # room for their tables
 html_theme_options = {
     "logo": {"text": "linalgkit"},
     "navbar_align": "left",

@@ -77,19 +77,21 @@ print(f"error estimate    {result.error_estimate:.1e}   (true error: {error[-1]:
 print(f"order z-score     {result.order_zscore:.1f}")
 
 # %%
-# Left: the error falls like :math:`1/n`, as that of exact principal component analysis does,
-# and the stream's own estimate goes along with it. Right: the eigenvectors at the end of the
+# Above: the error falls like :math:`1/n`, as that of exact principal component analysis does,
+# and the stream's own estimate goes along with it. Below: the eigenvectors at the end of the
 # stream, seen as pictures. Their signs are fixed by a rule, so they do not flicker.
 
-figure = plt.figure(figsize=(10, 3.6), layout="constrained")
-left, right = figure.subfigures(1, 2, width_ratios=[1.1, 1])
-axes = left.subplots()
+figure = plt.figure(figsize=(6.4, 5.6), layout="constrained")
+above, below = figure.subfigures(2, 1, height_ratios=[1.5, 1])
+axes = above.subplots()
 axes.loglog(rows, error, "o-", label="streamed, true error")
 axes.loglog(rows, estimate, "s--", label="streamed, its own estimate")
 axes.loglog(rows, exact, "k:", label="exact PCA of the same rows")
 axes.set(xlabel="rows seen", ylabel=r"$\sin^2$ of the angle to the truth")
+axes.set_xticks([2000, 5000, 10_000, 20_000], ["2000", "5000", "10 000", "20 000"])
+axes.minorticks_off()
 axes.legend(frameon=False)
-for j, panel in enumerate(right.subplots(1, 3)):
+for j, panel in enumerate(below.subplots(1, 3)):
     panel.imshow(result.eigenvectors[:, j].reshape(side, side), cmap="RdBu_r")
     panel.set_title(f"eigenvector {j + 1}")
     panel.set_axis_off()
