@@ -54,8 +54,6 @@ class Function:
         Answers that are documented to be in the widest float of the device.
     tolerance : float
         For answers on different libraries, in units of the largest entry.
-    travels : bool
-        Whether the result can be pickled; an operator made of closures cannot.
     on_jax : bool
         Whether it is run on JAX as well, which compiles every operation for every shape.
     """
@@ -72,7 +70,6 @@ class Function:
     tolerance: float = 1e-10
     on_jax: bool = False
     wide: tuple[str, ...] = ()
-    travels: bool = True
     variant: str = ""
 
     def __str__(self) -> str:
@@ -226,7 +223,7 @@ REGRESSION = [
         "regression.kron_lstsq",
         _kron_equations,
         lambda A1, A2, B: regression.kron_lstsq([A1, A2], B),
-        _pick("x", "residual_norm", "rank"),
+        _pick("x", "residual_norm", "rank", "condition"),
         units=[1, 0, 1],
         degrees={"residual_norm": 1},
     ),
@@ -244,7 +241,6 @@ REGRESSION = [
         lambda P: {"P": P.matmat(_unit_matrix(4, P))},
         units=[1],
         degrees={"P": -1},
-        travels=False,
         is_random=True,
     ),
 ]

@@ -138,7 +138,9 @@ def _heads() -> list[Any]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+# JAX warns where other tests have loaded it: its own work may hang in a child, which has none here.
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.* was called:RuntimeWarning")
 def test_forked_children_go_on_with_the_objects_of_their_parent(serial: dict[str, str]) -> None:
     """JIT-compiled kernels have run in the parent (threads and all) when it forks."""
     _HEADS[:] = _heads()

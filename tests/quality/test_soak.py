@@ -1,4 +1,10 @@
-"""Ten million rows through every class that streams: memory stays flat, the answer stays right."""
+"""Ten million rows through every class that streams: memory stays flat, the answer stays right.
+
+Two ways take a million instead: frequent directions decompose every few rows (8 us a row here, so
+that ten million would take 80 s of CPU time), and Oja's method takes a step for every row (3 us,
+three times as much while memory is traced). ``MatrixCompletion`` is not here: it is documented to
+keep every entry that comes, so that its memory must grow.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +26,7 @@ from linalgkit.svd import IncrementalSVD
 
 ROWS, BLOCK, D = 10**7, 125_000, 8
 N_BLOCKS = ROWS // BLOCK
-SLACK = 100_000  # bytes: books of blocks, not rows; half a million rows would take 32 MB
+SLACK = 100_000  # bytes: books of blocks, not rows; 125 000 rows would take 8 MB
 
 ONE_BY_ONE = ("frequent-directions", "oja")
 
@@ -36,13 +42,14 @@ def data() -> list[np.ndarray[Any, Any]]:
 
 
 def soak(take: Callable[[int], Any], n_blocks: int = N_BLOCKS) -> None:
-    """Take all blocks; after a tenth of them memory must not grow any more."""
+    """Take all blocks; in the last quarter, which is traced, memory must not grow."""
     start = time.process_time()
-    tracemalloc.start()
     try:
         for k in range(n_blocks):
+            if k == 3 * n_blocks // 4:
+                tracemalloc.start()
             take(k)
-            if k == n_blocks // 10:
+            if k == 4 * n_blocks // 5:  # by now what was held before tracing has been replaced
                 now, peak = tracemalloc.get_traced_memory()
                 tracemalloc.reset_peak()
         later, later_peak = tracemalloc.get_traced_memory()
@@ -75,9 +82,7 @@ def leading(blocks: list[np.ndarray[Any, Any]]) -> tuple[float, np.ndarray[Any, 
 def test_eigenvectors(options: dict[str, Any], error: float) -> None:
     blocks = data()
     model = StreamingEigh(rng=0, **options)
-    # Where every few rows cost a decomposition or a step of their own, a million stand for ten.
-    is_long = options["method"] in ONE_BY_ONE or "forgetting" in options
-    n_blocks = N_BLOCKS // 10 if is_long else N_BLOCKS
+    n_blocks = N_BLOCKS // 10 if options["method"] in ONE_BY_ONE else N_BLOCKS
     soak(lambda k: model.partial_fit(blocks[k % 4]), n_blocks)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)
@@ -99,7 +104,7 @@ def test_singular_values() -> None:
     assert abs(result.U[:, 0] @ vector) == pytest.approx(1.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["auto", "gaussian", "sparse_sign"])
+@pytest.mark.parametrize("kind", ["auto", "gaussian"])
 def test_sketched_regression(kind: str) -> None:
     blocks = data()
     coef = np.arange(1.0, D + 1)
@@ -151,14 +156,16 @@ def test_snapshots_of_a_sparse_signal() -> None:
     rng = np.random.default_rng(0)
     factors = [rng.standard_normal((3, 4)), rng.standard_normal((3, 4))]
     signal = np.multiply.outer(factors[0][:, 1], factors[1][:, 2])
-    block = signal[..., None] * rng.standard_normal(BLOCK) + 0.1 * rng.standard_normal(
-        (3, 3, BLOCK)
-    )
     model = KronSBL()
-    soak(lambda k: model.partial_fit(factors, block))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AccuracyWarning)
-        result = model.result()
+
+    def take(_: int) -> None:
+        # Blocks that come again would not be noise: the evidence takes snapshots for independent.
+        coef, noise = rng.standard_normal(BLOCK), rng.standard_normal((3, 3, BLOCK))
+        model.partial_fit(factors, signal[..., None] * coef + 0.1 * noise)
+
+    soak(take)
+    result = model.result()
     assert model.n_snapshots_ == ROWS
     assert [indices.tolist() for indices in result.support] == [[1], [2]]
-    assert result.noise_var == pytest.approx(0.01, rel=0.05)
+    # The squares of 8 ROWS numbers or more, a relative standard deviation of 1.6e-4.
+    assert result.noise_var == pytest.approx(0.01, rel=1e-3)

@@ -3,34 +3,64 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 from scipy.sparse.linalg import LinearOperator
 
 from linalgkit._core.array import (
     Array,
-    Device,
     DType,
     Namespace,
+    array_namespace,
+    device,
     eps,
     library_name,
+    matmul_h,
     real_dtype,
 )
 from linalgkit._core.capabilities import capability
 from linalgkit._core.operators import Operator, as_operator
 from linalgkit._core.random import PhiloxTiles, undone_on_error
 from linalgkit._core.validation import AccuracyWarning, check_int
-from linalgkit.regression._coordinates import Map, leading, scaled_basis
+from linalgkit.regression._coordinates import scaled_basis
 from linalgkit.regression._drivers import RANK_TOLERANCE
 from linalgkit.regression._precondition import SketchOptions, take_sketch
-from linalgkit.regression._problem import Equations, equations
+from linalgkit.regression._problem import equations
 from linalgkit.regression._scaled import power_factors
 from linalgkit.regression._system import OutOfRangeError
 from linalgkit.regression._tall import TallSystem
 
 _ROWS_A_COLUMN = 8
 
-Maps = tuple[Map, Map]
+
+class _Products(NamedTuple):
+    """Products with ``diag(units[0]) diag(units[1]) ... V``, rounded to a dtype at the end."""
+
+    V: Array
+    units: tuple[Array, ...]
+    dtype: DType
+
+    def forward(self, h: Array) -> Array:
+        """Return the product with `h`, a matrix or a vector."""
+        return self._rounded(self._in_units(self.V @ self._columns(h)))
+
+    def backward(self, g: Array) -> Array:
+        """Return the product of the conjugate transpose with `g`, a matrix or a vector."""
+        xp = array_namespace(self.V)
+        return self._rounded(matmul_h(self.V, self._in_units(self._columns(g)), xp))
+
+    def _columns(self, X: Array) -> Array:
+        xp = array_namespace(self.V)
+        X = X if X.ndim == 2 else xp.reshape(X, (-1, 1))
+        return xp.astype(X, self.V.dtype, copy=False)
+
+    def _in_units(self, X: Array) -> Array:
+        for factor in self.units:
+            X = factor[:, None] * X
+        return X
+
+    def _rounded(self, X: Array) -> Array:
+        return array_namespace(X).astype(X, self.dtype, copy=False)
 
 
 class Preconditioner(Operator):
@@ -38,27 +68,25 @@ class Preconditioner(Operator):
 
     Parameters
     ----------
-    shape : tuple of two int
-        ``(d, r)``.
-    maps : tuple of callable
-        ``h -> P h`` and ``g -> P^H g`` for (r, q) and (d, q) arrays.
-    xp, device, dtype
-        Of these arrays.
+    products : _Products
+        ``P h`` and ``P^H g``.
     """
 
-    def __init__(
-        self, shape: tuple[int, int], maps: Maps, xp: Namespace, device: Device, dtype: DType
-    ) -> None:
-        super().__init__(shape, dtype, xp, device)
-        self._forward, self._backward = maps
+    def __init__(self, products: _Products) -> None:
+        V = products.V
+        super().__init__((V.shape[0], V.shape[1]), products.dtype, array_namespace(V), device(V))
+        self._products = products
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Preconditioner, (self._products,)
 
     def matmul(self, Z: Array) -> Array:
         """Return ``P Z``."""
-        return self._forward(Z)
+        return self._products.forward(Z)
 
     def rmatmul(self, P: Array) -> Array:
         """Return ``P^H Z``."""
-        return self._backward(P)
+        return self._products.backward(P)
 
     matmat, rmatmat = matmul, rmatmul
 
@@ -112,7 +140,7 @@ def sketch_preconditioner(A: Any, *, m: int | None = None, rng: object = None) -
 
     Cost: one pass of ``8 n d`` flops (``8 nnz`` for sparse `A`), and ``2 m d^2 + 20 d^3``.
 
-    Storage: ``3 m d + 4 d^2`` numbers of the widest float while it is made, ``2 d^2`` afterwards.
+    Storage: ``3 m d + 4 d^2`` numbers of the widest float while it is made, ``d^2`` afterwards.
 
     References
     ----------
@@ -148,10 +176,11 @@ def sketch_preconditioner(A: Any, *, m: int | None = None, rng: object = None) -
     with undone_on_error(rng):
         options = SketchOptions("sparse_sign", m, PhiloxTiles(rng))
         try:
-            maps, rank = _maps(TallSystem(eq), options, m)
+            products = _products(TallSystem(eq), options, m)
         except OutOfRangeError:
             scaled = eq.rescaled(safe=TallSystem(eq).safe_exponent())
-            maps, rank = _maps(TallSystem(scaled), options, m)
+            products = _products(TallSystem(scaled), options, m)
+    rank = int(products.V.shape[1])
     if rank == 0:
         raise ValueError(f"A must not be zero, got zeros of shape ({n}, {d}).")
     if rank < d:
@@ -160,49 +189,30 @@ def sketch_preconditioner(A: Any, *, m: int | None = None, rng: object = None) -
             "in the subspace that A determines."
         )
         warnings.warn(text, AccuracyWarning, stacklevel=2)
-    return _as_linear_operator((d, rank), maps, eq)
+    return _as_linear_operator(products, xp)
 
 
-def _maps(system: TallSystem, options: SketchOptions, m: int) -> tuple[Maps, int]:
-    """Return ``h -> P h`` and ``g -> P^H g`` in the units and precision of `A`, and the rank."""
+def _products(system: TallSystem, options: SketchOptions, m: int) -> _Products:
+    """Return the products with `P` in the units of `A`, computed in the widest precision."""
     eq, xp = system.equations, system.xp
     sketched = take_sketch(system, options, m)
-    tolerance = RANK_TOLERANCE * eps(xp, eq.dtype)
-    basis = scaled_basis(system, sketched, tolerance)
-    coordinates = leading(basis, system)
+    basis = scaled_basis(system, sketched, RANK_TOLERANCE * eps(xp, eq.dtype))
     exponents = [-e for e in eq.column_exponents or [0] * eq.d]
     units = power_factors(exponents, xp, system.device, system.real)
-
-    def in_units(X: Array) -> Array:
-        for factor in units:
-            X = system.as_dtype(factor)[:, None] * X
-        return X
-
-    def forward(h: Array) -> Array:
-        return in_units(coordinates.expand(system.as_dtype(h)))
-
-    def backward(g: Array) -> Array:
-        return coordinates.reduce(in_units(system.as_dtype(g)))
-
-    return (forward, backward), basis.rank
+    V = basis.vectors / system.as_dtype(basis.values)[None, :]
+    return _Products(V, tuple(map(system.as_dtype, units)), eq.dtype)
 
 
-def _as_linear_operator(shape: tuple[int, int], maps: Maps, eq: Equations) -> Any:
-    """Return the maps as an operator of the caller's library, in the caller's precision."""
-    xp, dtype = eq.xp, eq.dtype
-
-    def forward(h: Array) -> Array:
-        return xp.astype(maps[0](_as_matrix(h, xp)), dtype, copy=False)
-
-    def backward(g: Array) -> Array:
-        return xp.astype(maps[1](_as_matrix(g, xp)), dtype, copy=False)
-
+def _as_linear_operator(products: _Products, xp: Namespace) -> Any:
+    """Return products as an operator of the caller's library."""
     if library_name(xp) != "numpy":
-        return Preconditioner(shape, (forward, backward), xp, eq.device, dtype)
+        return Preconditioner(products)
+    forward, backward = products.forward, products.backward
     return LinearOperator(
-        shape=shape, dtype=dtype, matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward
+        shape=products.V.shape,
+        dtype=products.dtype,
+        matvec=forward,
+        rmatvec=backward,
+        matmat=forward,
+        rmatmat=backward,
     )
-
-
-def _as_matrix(X: Array, xp: Namespace) -> Array:
-    return X if X.ndim == 2 else xp.reshape(X, (-1, 1))

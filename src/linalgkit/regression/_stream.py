@@ -161,10 +161,10 @@ class RegressionStream(Stateful):
                 f"y must be of shape {expected} as in the first block, got {tuple(y.shape)}."
             )
         roots = self._roots(weights, int(X.shape[0]))
-        first = part.stop if start is None else checked_start(start)
-        part.check_free(first, first + int(X.shape[0]))
         rows = as_csr(X) if part.sparse else X
         check_numbers(rows, y, index, roots)
+        first = part.stop if start is None else checked_start(start)
+        part.check_free(first, first + int(X.shape[0]))
         part.push(rows, self._beside(y), first, roots)
 
     def _beside(self, y: Array) -> Array:

@@ -30,7 +30,8 @@ def bss_subsample(A: Any, b: float, *, weights: Any = None) -> Subsample:
     b : float
         Points kept per function, greater than 1.
     weights : array (n,), optional
-        Positive weights of the start; all 1 by default.
+        Positive weights of the start; all 1, in the widest dtype of the device, by default. The
+        new weights have their precision.
 
     Returns
     -------

@@ -56,7 +56,7 @@ class Design:
     indices : array (n,) of int64 or None
         Row numbers, possibly with repetitions; None for points.
     weights : array (n,)
-        Positive weights of the squared residuals.
+        Positive weights of the squared residuals; real, in the widest dtype of the device.
     gram : array (m, m)
         ``G = (1/n) Phi^H W Phi`` for the values Phi of an orthonormal basis at the points.
     lmin, lmax : float

@@ -35,7 +35,8 @@ class Subsample:
     indices : integer array (k,)
         Rows that were kept, ascending.
     weights : array (k,)
-        Their weights, in the precision of the weights given.
+        Their weights, in the precision of the weights given, and in the widest of the device
+        where none were given.
     gram : array (m, m)
         ``(1/k) A_k^H diag(weights) A_k``, in the widest dtype of the device.
     lmin, lmax : float
