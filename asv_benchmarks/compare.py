@@ -1,12 +1,19 @@
-"""Measure the promised figures and write them as one Markdown table.
+"""Measure the promised figures and write them as one table.
 
-    python asv_benchmarks/compare.py                the published sizes, some minutes
+    python asv_benchmarks/compare.py                the published sizes, Markdown on the screen
     python asv_benchmarks/compare.py --quick        small sizes: does it run, not a verdict
-    python asv_benchmarks/compare.py --long         also 1e7 rows and the slowest peer
+    python asv_benchmarks/compare.py --long         also 1e7 rows and the slowest peers
     python asv_benchmarks/compare.py --peers        the errors of every peer in every regime
+    python asv_benchmarks/compare.py --only lstsq   those of which the name has this text
+    python asv_benchmarks/compare.py --output docs/benchmarks_table.rst
+
+The last one is `make bench`: the figures measured replace their rows in the record
+(`benchmarks.json` beside the table), the others stay with their dates, and the table is written
+from the record. Any other output is this run's table in Markdown.
 
 The figures stand in `benchmarks/figures.py`. Ratios are medians of runs interleaved in this one
-process on one thread.
+process on one thread. A figure that fails is a row that says why, and the rest go on; the exit
+status is then 1. A promise that is not kept is a row, too, and no failure.
 """
 
 from __future__ import annotations
@@ -20,25 +27,29 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from records import Record, Row, Run, page, today
 
 if TYPE_CHECKING:
     from benchmarks.figures import Figure
 
-PACKAGES = ("linalgkit", "numpy", "scipy", "numba", "scikit-learn")
-
-
-class Row(NamedTuple):
-    """One line of the table."""
-
-    what: str
-    asked: str
-    measured: str
-    met: bool
-
-    def __str__(self) -> str:
-        """Write the line in Markdown."""
-        return f"| {self.what} | {self.asked} | {self.measured} | {'yes' if self.met else 'no'} |"
+OURS = ("linalgkit", "numpy", "scipy", "numba")
+PEERS = (
+    "scikit-learn",
+    "torch",
+    "gensim",
+    "dppy",
+    "pylops",
+    "tensorly",
+    "teneva",
+    "pychebyshev",
+    "cmfrec",
+    "implicit",
+    "dask",
+)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -49,17 +60,32 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     size.add_argument("--long", action="store_true", help="also what takes many minutes")
     parser.add_argument("--peers", action="store_true", help="the errors of all peers instead")
     parser.add_argument("--only", default="", metavar="TEXT", help="figures whose name has TEXT")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the table there too")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="a .rst from the record, else Markdown"
+    )
+    options = parser.parse_args(arguments)
+    if keeps_record(options) and (options.quick or options.peers):
+        parser.error("the record takes no figures of --quick or --peers: name an .md file instead")
+    return options
+
+
+def keeps_record(options: argparse.Namespace) -> bool:
+    """Tell whether what is measured goes into the record."""
+    return options.output is not None and options.output.suffix == ".rst"
 
 
 def chosen(options: argparse.Namespace) -> Iterator[Figure]:
-    """Yield the figures to measure."""
+    """Yield the figures to measure; say which cannot be, and why."""
     from benchmarks.figures import FIGURES
 
     for figure in FIGURES:
         wanted = options.only.lower() in f"{figure.benchmark} {figure.what}".lower()
-        if wanted and (options.long or options.quick or not figure.minutes):
+        if not wanted or (figure.minutes and not (options.long or options.quick)):
+            continue
+        missing = ", ".join(figure.missing())
+        if missing:
+            print(f"skipped, for want of {missing}: {figure.what}", file=sys.stderr, flush=True)
+        else:
             yield figure
 
 
@@ -71,41 +97,56 @@ def parameters(benchmark: type, figure: Figure) -> Iterator[tuple[Any, ...]]:
         yield from itertools.product(*getattr(benchmark, "params", ()))
 
 
-def measure(figure: Figure) -> Iterator[Row]:
-    """Measure one figure at each of its parameters."""
-    module, name, track = figure.benchmark.split(".")
-    benchmark = getattr(importlib.import_module(f"benchmarks.{module}"), name)
-    for values in parameters(benchmark, figure):
-        case = benchmark()
-        case.setup(*values)
-        value = getattr(case, track)(*values)
+def value_of(benchmark: type, track: str, values: tuple[Any, ...]) -> float:
+    """Run one benchmark at one set of parameters."""
+    case = benchmark()
+    case.setup(*values)
+    try:
+        return float(getattr(case, track)(*values))
+    finally:
         if hasattr(case, "teardown"):
             case.teardown(*values)
-        label = ", ".join(str(v) for v in values if figure.params is None)
-        what = f"{figure.what} ({label})" if label else figure.what
-        yield Row(what, figure.asked, figure.show(value), figure.met(value))
 
 
-def figure_lines(options: argparse.Namespace) -> Iterator[tuple[str, bool]]:
-    """Yield the lines of the table of figures, each with whether its promise is kept."""
-    yield "| figure | asked | measured | kept |\n|---|---|---|---|", True
-    for figure in chosen(options):
-        for row in measure(figure):
-            yield str(row), row.met
+def reason(error: Exception) -> str:
+    """Say in one line why a figure failed."""
+    said = " ".join(str(error).split())
+    return f"failed: {type(error).__name__}: {said}"[:200]
 
 
-def peer_lines() -> Iterator[tuple[str, bool]]:
+def measure(figure: Figure) -> Iterator[Row]:
+    """Measure one figure at each of its parameters."""
+    name, class_name, track = figure.benchmark.split(".")
+    module = importlib.import_module(f"benchmarks.{name}")
+    benchmark = getattr(module, class_name)
+    for values in parameters(benchmark, figure):
+        case = ", ".join(str(v) for v in values if figure.params is None)
+        try:
+            value = value_of(benchmark, track, values)
+            measured, kept = figure.show(value), figure.met(value)
+        except Exception as error:
+            measured, kept = reason(error), False
+        yield Row(module.ROOM, figure.what, case, figure.asked, measured, kept)
+
+
+def markdown(row: Row) -> str:
+    """Write a row in Markdown."""
+    cells = (row.what, row.asked, row.measured, row.verdict)
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def peer_lines() -> Iterator[str]:
     """Yield the lines of a table of errors: a row a regime, a column a method."""
     from benchmarks import streaming_eigenvectors as module
 
     names = module.RIVALS + module.OTHERS
-    yield f"| stream | portfolio | {' | '.join(names)} |\n|---{'|---' * (len(names) + 1)}|", True
+    yield f"| stream | portfolio | {' | '.join(names)} |\n|---{'|---' * (len(names) + 1)}|"
     for (regime,) in itertools.product(*module.Accuracy.params):
         case = module.Accuracy()
         case.setup(regime)
         errors = case.errors(names)
         case.teardown(regime)
-        yield f"| {regime} | {' | '.join(f'{e:.1e}' for e in errors.values())} |", True
+        yield f"| {regime} | {' | '.join(f'{e:.1e}' for e in errors.values())} |"
 
 
 def processor() -> str:
@@ -116,37 +157,74 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def versions() -> Iterator[str]:
-    """Yield each package with its version."""
-    for package in PACKAGES:
+def versions() -> Iterator[tuple[str, str]]:
+    """Yield Python and each package that is installed, with its version."""
+    yield "Python", platform.python_version()
+    for package in OURS + PEERS:
         try:
-            yield f"{package} {version(package)}"
+            yield package, version(package)
         except PackageNotFoundError:
-            yield f"{package} (not installed)"
+            continue
 
 
-def heading(options: argparse.Namespace) -> str:
-    """Write what the figures were measured on."""
-    sizes = "small sizes: a trial, not a verdict" if options.quick else "published sizes"
+def this_run(options: argparse.Namespace) -> Run:
+    """Return what the figures are measured on."""
     machine = f"{processor()}, {os.cpu_count()} cores, one thread used, {platform.system()}"
-    software = ", ".join([f"Python {platform.python_version()}", *versions()])
-    return f"{machine}; {software}; {sizes}.\n"
+    sizes = "small sizes: a trial, not a verdict" if options.quick else "published sizes"
+    return Run(today(), machine, dict(versions()), sizes)
+
+
+def rows_of(options: argparse.Namespace, run: Run) -> Iterator[Row]:
+    """Yield the rows as they are measured; those for the record are kept one by one."""
+    record = Record(options.output.with_name("benchmarks.json")) if keeps_record(options) else None
+    for figure in chosen(options):
+        rows = []
+        for row in measure(figure):
+            yield row
+            rows.append(row)
+            if record:
+                record.put(row, run)
+                _write(record, options.output)
+        if record:
+            record.keep_only(rows)
+    if record:
+        _write(record, options.output)
+
+
+def _write(record: Record, table: Path) -> None:
+    """Write record and table, in the order of the figures."""
+    from benchmarks.figures import FIGURES
+
+    record.sort([figure.what for figure in FIGURES])
+    record.save()
+    table.write_text(page(record), encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the table line by line as it is measured; exit with 1 if a promise is broken."""
+    """Print the table line by line as it is measured; exit with 1 if a figure failed."""
     options = parse(arguments)
     os.environ["LINALGKIT_BENCH_LONG"] = "0" if options.quick else "1"
-    lines = [heading(options)]
-    print(lines[0], flush=True)
-    broken = False
-    for line, kept in peer_lines() if options.peers else figure_lines(options):
+    run = this_run(options)
+    lines: list[str] = []
+
+    def say(line: str) -> None:
         print(line, flush=True)
         lines.append(line)
-        broken |= not kept
-    if options.output:
+
+    say(f"{run}\n")
+    if options.peers:
+        rows: list[Row] = []
+        for line in peer_lines():
+            say(line)
+    else:
+        say("| figure | asked | measured | kept |\n|---|---|---|---|")
+        rows = [row for row in rows_of(options, run) if say(markdown(row)) is None]
+    if options.output and not keeps_record(options):
         options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return int(broken and not options.quick)
+    promised = [row.kept for row in rows if row.kept is not None]
+    if promised:
+        print(f"\n{sum(promised)} of {len(promised)} promises kept.")
+    return int(any(row.measured.startswith("failed: ") for row in rows))
 
 
 if __name__ == "__main__":

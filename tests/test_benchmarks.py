@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -156,7 +157,7 @@ def test_figures_of_one_name_differ_by_their_parameters(modules: dict[str, Any])
 
 def test_every_peer_is_installed_by_make_bench_and_by_asv(modules: dict[str, Any]) -> None:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    named = {g: {str(r).split(">")[0].partition("[")[0] for r in groups[g]} for g in groups}
+    named = {g: {re.split("[>=[]", str(r))[0] for r in groups[g]} for g in groups}
     needed = {f.needs for f in modules["figures"].FIGURES if f.needs} - {"numpy"}
     compiled = {"cmfrec"}  # which PyPI has no wheel of
     assert needed - compiled <= named["bench"] | named["bench-all"]

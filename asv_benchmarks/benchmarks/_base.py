@@ -120,6 +120,13 @@ class Measured(ABC):
         """Run once whatever compiles at its first call."""
 
 
+FIGURE_OF = {
+    "primitive": "track_ratio_to_limit",
+    "peer": "track_ratio_to_peer",
+    "error": "track_error",
+}  # what `Comparison` needs, and what it then measures
+
+
 class Comparison(Measured):
     """A METHOD beside a PRIMITIVE (the physical limit) and a PEER (what a user would pick)."""
 
@@ -127,14 +134,16 @@ class Comparison(Measured):
     timer = time.perf_counter
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Take away the figures of a rival that the class does not have."""
+        """Take away the figures of a rival that the class does not have.
+
+        A class between this one and one that has the rival takes nothing away for good.
+        """
         super().__init_subclass__(**kwargs)
-        if cls.primitive is Comparison.primitive:
-            cls.track_ratio_to_limit = None
-        if cls.peer is Comparison.peer:
-            cls.track_ratio_to_peer = None
-        if cls.error is Comparison.error:
-            cls.track_error = None
+        for rival, track in FIGURE_OF.items():
+            if getattr(cls, rival) is getattr(Comparison, rival):
+                setattr(cls, track, None)
+            elif track not in vars(cls) and getattr(cls, track) is None:
+                setattr(cls, track, getattr(Comparison, track))
 
     @abstractmethod
     def method(self) -> Any:

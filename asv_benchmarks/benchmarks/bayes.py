@@ -24,6 +24,8 @@ from linalgkit.datasets import irs_channel, kronecker_sparse
 
 from . import _base
 
+ROOM = "bayes"
+
 # ------------------------------------------------------------------------- a million unknowns
 
 _SHAPES = _base.sized(

@@ -21,6 +21,8 @@ from linalgkit.datasets import smooth_functions
 
 from . import _base
 
+ROOM = "chebyshev"
+
 CUBE = ((-1.0, 1.0),) * 3
 _PROBLEMS = {problem.name: problem for problem in smooth_functions()}
 CHECKS = _base.sized(2000, 100_000)  # points at which an error is taken

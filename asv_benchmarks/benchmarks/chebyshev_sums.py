@@ -16,6 +16,8 @@ from linalgkit.chebyshev import ChebTucker, chebtucker_from_cp, long_range_poten
 from . import _base, paper_data
 from .chebyshev import CHECKS, CUBE, against_part, chebyshev_points, draw
 
+ROOM = "chebyshev"
+
 # ----------------------------------------------------------------------------- canonical input
 
 

@@ -18,6 +18,8 @@ from linalgkit.svd import cluster_matrices, concatenated_svd_bounds
 
 from . import _base
 
+ROOM = "svd"
+
 COLUMNS, N_GROUPS, N_CLUSTERS = _base.sized((4000, 12, 40), (300_000, 100, 150))
 MATRICES, N_PLANTED = _base.sized((480, 12), (5000, 40))
 

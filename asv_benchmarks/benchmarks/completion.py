@@ -31,6 +31,8 @@ from linalgkit.datasets import LowRankEntries, low_rank_entries
 
 from . import _base
 
+ROOM = "completion"
+
 SHAPE, ENTRIES = _base.sized(((2000, 1000), 300_000), ((20_000, 10_000), 4_000_000))
 RANK, NOISE = 20, 0.5
 _RANKS = _base.sized((20, 50), (20, 50, 100, 200))

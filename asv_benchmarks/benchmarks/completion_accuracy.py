@@ -21,6 +21,8 @@ from linalgkit.datasets import LowRankEntries, low_rank_entries
 from . import _base
 from .completion import RANK, cmfrec_model, quietly, ratings
 
+ROOM = "completion"
+
 _SEEDS = _base.sized(2, 10)
 EXACT = 1e-8  # relative error below which exact data count as recovered
 

@@ -6,11 +6,18 @@ or bytes taken in one process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
 from . import paper_data
+
+
+def short(value: float) -> str:
+    """Write three significant digits, without an exponent from a thousand to a million."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:.0f}" if 1e3 <= abs(rounded) < 1e6 else f"{value:.3g}"
 
 
 @dataclass(frozen=True)
@@ -19,32 +26,44 @@ class Figure:
 
     ``benchmark`` is "module.Class.track_name"; ``params`` picks one set of its parameters, None
     takes each in turn. ``times_faster`` shows a ratio as its inverse. ``minutes`` marks what
-    only `compare.py --long` runs.
+    only `compare.py --long` runs. ``needs`` names the package of a rival, ``data`` a file of
+    `paper_data.NAMES`. A limit of None is no promise: the figure is shown as it is.
     """
 
     what: str
     benchmark: str
-    limit: float
+    limit: float | None
     params: tuple[Any, ...] | None = None
     times_faster: bool = False
     minutes: bool = False
+    needs: str = ""
+    data: str = ""
+
+    def missing(self) -> Iterator[str]:
+        """Yield what the figure needs and this machine does not have."""
+        if self.needs and find_spec(self.needs) is None:
+            yield f"the package {self.needs}"
+        if self.data and not paper_data.find(self.data):
+            yield paper_data.NAMES[self.data]
 
     def show(self, value: float) -> str:
         """Write a value the way the promise is worded."""
         if self.times_faster:
-            return f"{1.0 / value:.3g}x faster"
-        return f"{value:.3g}"
+            return f"{short(1.0 / value)}x faster"
+        return short(value)
 
     @property
     def asked(self) -> str:
         """The promise in words."""
+        if self.limit is None:
+            return "no promise"
         if self.times_faster:
-            return f">= {1.0 / self.limit:.3g}x faster"
-        return f"<= {self.limit:.3g}"
+            return f">= {short(1.0 / self.limit)}x faster"
+        return f"<= {short(self.limit)}"
 
-    def met(self, value: float) -> bool:
-        """Tell whether a measured value keeps the promise."""
-        return value <= self.limit
+    def met(self, value: float) -> bool | None:
+        """Tell whether a measured value keeps the promise, None where there is none."""
+        return None if self.limit is None else bool(value <= self.limit)
 
 
 def _speed(method: str, peer: str, times: float) -> Figure:
@@ -161,18 +180,18 @@ def _lstsq(problem: str, benchmark: str, peer: str, times: float) -> Figure:
         1.0 / times,
         (peer,),
         times_faster=True,
+        needs=peer,
     )
 
 
-_TORCH = find_spec("torch") is not None  # a rival only where it is installed
 _ILL = ("32768 x 400, condition 1e10", "IllConditioned")
 _WELL = ("2^17 x 64, condition 1e4", "WellConditioned")
 
 REGRESSION = (
     _lstsq(*_WELL, "numpy", 8.0),
-    *([_lstsq(*_WELL, "torch", 3.5)] if _TORCH else []),
+    _lstsq(*_WELL, "torch", 3.5),
     _lstsq(*_ILL, "numpy", 2.0),
-    *([_lstsq(*_ILL, "torch", 1.2)] if _TORCH else []),
+    _lstsq(*_ILL, "torch", 1.2),
     Figure(
         "peak memory of lstsq, 32768 x 400, over that of the matrix",
         "regression.IllConditioned.track_memory",
@@ -225,7 +244,6 @@ def _stream(method: str, products: float, times: float) -> tuple[Figure, ...]:
     )
 
 
-_GENSIM = find_spec("gensim") is not None
 _TEXTS = "sparse stream of 50000 x 10000, 100 triplets, chunks of 2000"
 
 SVD = (
@@ -251,30 +269,27 @@ SVD = (
         "incremental_svd.Memory.track_ratio_to_formula",
         1.25,
     ),
-    *(
-        [
-            Figure(
-                f"time, {_TEXTS}, against gensim",
-                "incremental_svd.SparseStream.track_ratio_to_peer",
-                0.2,
-                (None,),
-                times_faster=True,
-            ),
-            Figure(
-                f"excess projection error, {_TEXTS}",
-                "incremental_svd.SparseStream.track_error",
-                1e-4,
-                (None,),
-            ),
-            Figure(
-                f"peak memory, {_TEXTS}, over gensim",
-                "incremental_svd.SparseStream.track_memory",
-                1.0,
-                (None,),
-            ),
-        ]
-        if _GENSIM
-        else []
+    Figure(
+        f"time, {_TEXTS}, against gensim",
+        "incremental_svd.SparseStream.track_ratio_to_peer",
+        0.2,
+        (None,),
+        needs="gensim",
+        times_faster=True,
+    ),
+    Figure(
+        f"excess projection error, {_TEXTS}",
+        "incremental_svd.SparseStream.track_error",
+        1e-4,
+        (None,),
+        needs="gensim",
+    ),
+    Figure(
+        f"peak memory, {_TEXTS}, over gensim",
+        "incremental_svd.SparseStream.track_memory",
+        1.0,
+        (None,),
+        needs="gensim",
     ),
 )
 
@@ -305,26 +320,24 @@ CLUSTERING = (
     ),
 )
 
-_DPPY = find_spec("dppy") is not None
 
-
-def _dppy(what: str, benchmark: str, times: float, *params: Any) -> tuple[Figure, ...]:
-    """Return a figure against DPPy, where that is installed."""
+def _dppy(what: str, benchmark: str, times: float, *params: Any) -> Figure:
+    """Return a figure against DPPy."""
     track = f"sampling.{benchmark}.track_ratio_to_peer"
-    figure = Figure(f"time, {what}, against DPPy", track, 1 / times, params, times_faster=True)
-    return (figure,) if _DPPY else ()
+    label = f"time, {what}, against DPPy"
+    return Figure(label, track, 1 / times, params, times_faster=True, needs="dppy")
 
 
 SAMPLING = (
-    *_dppy(
+    _dppy(
         "projection sample with set-up, n=100000 m=100",
         "Projection",
         600,
         "tall",
         "with set-up",
     ),
-    *_dppy("warm projection sample, n=100000 m=100", "Projection", 2000, "tall", "warm"),
-    *_dppy("warm projection sample, n=10000 m=500", "Projection", 500, "wide", "warm"),
+    _dppy("warm projection sample, n=100000 m=100", "Projection", 2000, "tall", "warm"),
+    _dppy("warm projection sample, n=10000 m=500", "Projection", 500, "wide", "warm"),
     *(
         Figure(
             f"time, raw X, n=100000 m=500, set-up and one sample, {scores} scores, over X.T @ X",
@@ -337,14 +350,14 @@ SAMPLING = (
     Figure("time, warm sample, m=100, n=1e6 over n=1e4", "sampling.Warm.track_growth", 1.5),
     Figure("memory over 8 (m^2 + 4 b m) + 16 n bytes", "sampling.Warm.track_memory", 1.0),
     Figure("proposals a sample, departure from m H_m", "sampling.Proposals.track_departure", 0.02),
-    *_dppy("next k-DPP sample, n=100000 D=100 k=20", "FixedSize", 500),
+    _dppy("next k-DPP sample, n=100000 D=100 k=20", "FixedSize", 500),
     Figure(
         "time, continuous sample, m=969 d=3, over one product of matrices of size m",
         "sampling.Continuous.track_ratio_to_limit",
         8.0,
         (3,),
     ),
-    *_dppy("continuous sample, m=300 d=2", "Continuous", 40, 2),
+    _dppy("continuous sample, m=300 d=2", "Continuous", 40, 2),
     *(
         Figure(
             f"part of designs of 3 m points with lmin < .1, m={m}",
@@ -406,6 +419,7 @@ BAYES = (
             f"relative error of the posterior {name}, modes and dB",
             f"bayes.Posteriors.{track}",
             1e-12,
+            needs="mpmath",
         )
         for name, track in (("mean", "track_mean"), ("variances", "track_variance"))
     ),
@@ -447,7 +461,6 @@ BAYES = (
     ),
 )
 
-_TENSORLY, _TENEVA = (find_spec(name) is not None for name in ("tensorly", "teneva"))
 _TENSOR = "129^3 coefficients of 30 Gaussians"
 _POINTS = "1e5 points, ranks 27 28 28"
 _SINE, _RUNGE = "sin(3e^x+4yz)", "1/(1+25r^2)"
@@ -460,6 +473,7 @@ def _scattered(rival: str, degree: int, times: float, how: str = "") -> Figure:
         1 / times,
         (degree, rival.partition(" ")[0]),
         times_faster=True,
+        needs=rival.partition(" ")[0],
     )
 
 
@@ -497,10 +511,10 @@ CHEBYSHEV = (
             1 / times,
             (tol, svd),
             times_faster=True,
+            needs="tensorly",
         )
         for tol in (1e-6, 1e-12)
         for svd, times in (("truncated_svd", 60), ("randomized_svd", 25))
-        if _TENSORLY
     ),
     *(
         Figure(
@@ -515,7 +529,7 @@ CHEBYSHEV = (
         )
         for degree in (56, 128)
     ),
-    *(_scattered("teneva func_get", degree, 50) for degree in (56, 128) if _TENEVA),
+    *(_scattered("teneva func_get", degree, 50) for degree in (56, 128)),
     _scattered("numpy chebval3d", 128, 3000, ", extrapolated from 40 points"),
     *(
         Figure(
@@ -558,12 +572,16 @@ CHEBYSHEV = (
                 "chebyshev_sums.PaperData.track_excess_rank",
                 0.0,
                 (tensor,),
+                data=tensor,
             ),
             Figure(
-                f"relative error, {what}", "chebyshev_sums.PaperData.track_error", error, (tensor,)
+                f"relative error, {what}",
+                "chebyshev_sums.PaperData.track_error",
+                error,
+                (tensor,),
+                data=tensor,
             ),
         )
-        if paper_data.find(tensor)
     ),
     Figure(
         "largest change of a rank, CP columns times 1e+-100, weights",
@@ -607,7 +625,6 @@ CHEBYSHEV = (
     Figure(f"error of first derivatives of {_SINE}", "chebyshev.Calculus.track_derivative", 1e-11),
 )
 
-_CMFREC, _IMPLICIT = (find_spec(name) is not None for name in ("cmfrec", "implicit"))
 _RATINGS = "20000 x 10000, 4e6 entries, Zipf(0.7)"
 
 
@@ -618,12 +635,13 @@ def _sweep(peer: str, k: int, times: float) -> Figure:
         1 / times,
         (peer, k),
         times_faster=True,
+        needs=peer,
     )
 
 
 COMPLETION = (
-    *(_sweep("cmfrec", k, times) for k, times in ((20, 8), (64, 10)) if _CMFREC),
-    *([_sweep("implicit", 20, 5)] if _IMPLICIT else []),
+    *(_sweep("cmfrec", k, times) for k, times in ((20, 8), (64, 10))),
+    _sweep("implicit", 20, 5),
     *(
         Figure(
             f"time, sweep of {steps} PCG steps, {_RATINGS}, k={k}, {dtype}, over csr @ dense",
@@ -668,12 +686,12 @@ COMPLETION = (
             f"completion_accuracy.Noisy.{track}",
             1.0,
             (),
+            needs="cmfrec",
         )
         for what, track in (
             ("error", "track_error_ratio_to_peer"),
             ("time", "track_time_ratio_to_peer"),
         )
-        if _CMFREC
     ),
     Figure(
         f"error, shrink=True, noisy {_RATINGS}, over that of the ridge tuned on the truth",
@@ -715,6 +733,45 @@ COMPLETION = (
     ),
 )
 
+
+def _in_parts(what: str, benchmark: str, peer: str) -> tuple[Figure, ...]:
+    """Return what a figure on Dask costs beside the serial function and beside Dask's own."""
+    return (
+        Figure(
+            f"time, {what}, over the serial function, scheduler",
+            f"distributed.{benchmark}.track_ratio_to_limit",
+            None,
+        ),
+        Figure(
+            f"time, {what}, against {peer}, scheduler",
+            f"distributed.{benchmark}.track_ratio_to_peer",
+            None,
+            times_faster=True,
+        ),
+        Figure(
+            f"error, {what}, over that of {peer}, scheduler",
+            f"distributed.{benchmark}.track_error",
+            None,
+        ),
+    )
+
+
+DISTRIBUTED = tuple(
+    replace(figure, needs="dask")
+    for figure in (
+        *_in_parts(
+            "tree_svd, 10000 x 4000 in 20 blocks, 50 triplets",
+            "TreeSVD",
+            "dask.array.linalg.svd_compressed",
+        ),
+        *_in_parts(
+            "lstsq, 2^17 x 64 in 16 blocks, condition 1e4",
+            "LeastSquares",
+            "dask.array.linalg.lstsq",
+        ),
+    )
+)
+
 FIGURES = (
     STREAMING_EIGENVECTORS
     + SKETCHING
@@ -725,4 +782,5 @@ FIGURES = (
     + BAYES
     + CHEBYSHEV
     + COMPLETION
+    + DISTRIBUTED
 )

@@ -9,6 +9,8 @@ import statistics
 import subprocess
 import sys
 
+ROOM = "linalgkit"  # the import of the whole
+
 SCRIPT = """
 import numpy, scipy.linalg, scipy.sparse, time
 start = time.perf_counter()

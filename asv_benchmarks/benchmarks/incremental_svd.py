@@ -16,6 +16,8 @@ from linalgkit.svd import IncrementalSVD, truncated_svd
 
 from . import _base
 
+ROOM = "svd"
+
 M, N, R, BATCH = _base.sized((2000, 600, 10, 50), (10000, 4000, 50, 100))
 
 

@@ -14,6 +14,8 @@ from linalgkit.regression import backward_error, lstsq
 
 from . import _base
 
+ROOM = "regression"
+
 ROUNDOFF = 2.0**-53
 PEERS = ("numpy", "torch") if find_spec("torch") else ("numpy",)
 

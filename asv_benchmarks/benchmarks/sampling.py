@@ -23,6 +23,8 @@ from linalgkit.sampling._chain import sample_chain
 
 from . import _base
 
+ROOM = "sampling"
+
 
 def _quietly(call: Any) -> Any:
     """Run what prints as it works."""

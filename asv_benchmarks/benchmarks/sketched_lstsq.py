@@ -10,6 +10,8 @@ from linalgkit.regression import kron_lstsq, sketched_lstsq
 
 from . import _base
 
+ROOM = "regression"
+
 
 class Sketched(_base.Comparison):
     """One sketched solution beside a copy of the data and `numpy.linalg.lstsq`."""

@@ -12,6 +12,8 @@ from linalgkit.sketching import sketch
 
 from . import _base
 
+ROOM = "sketching"
+
 KINDS = ("srht", "block_srht", "sparse_sign", "gaussian_pooled")
 DTYPES = ("float64", "float32")
 N, D, M = _base.sized((2**13, 64, 256), (2**17, 128, 512))

@@ -13,6 +13,8 @@ import scipy.fft
 
 from . import _base
 
+ROOM = "sketching"
+
 N, D = _base.sized((1 << 13, 32), (1 << 17, 128))
 M = 4 * D
 DTYPES = ("float64", "float32")

@@ -10,6 +10,8 @@ import peers
 
 from . import _base, problems
 
+ROOM = "streaming"
+
 # HistoryPCA and its kin, CCIPCA, AdaOja, IncrementalPCA, plain block power: the ones that hold no
 # more rows than the portfolio does. The others are shown beside them.
 RIVALS = (
