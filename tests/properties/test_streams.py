@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linalgkit._core import array as core_array
-from tests.conftest import Backend
+from tests.conftest import Backend, uncompiled
 from tests.properties.cases import CASES, Case, Rows
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -121,6 +121,7 @@ def test_rows_one_at_a_time_do_not_change_a_bit(case: Case) -> None:
 
 
 @every_case
+@uncompiled
 def test_an_answer_on_the_way_changes_nothing(case: Case, xp: Backend) -> None:
     pieces = [_moved(rows, xp) for rows in _cut(_data(case), [100, 333, 700, 1100])]
     quiet, asked = case.start(), case.start()
@@ -180,6 +181,7 @@ def test_conjugate_data_have_the_conjugate_answer(case: Case) -> None:
 
 
 @every_case
+@uncompiled
 @pytest.mark.parametrize(
     ("bad", "repeats"), [(math.nan, 1), (math.nan, 16), (math.inf, 1), (-math.inf, 1)]
 )
@@ -258,6 +260,7 @@ def test_saved_streams_resume_bit_for_bit(
 
 
 @every_case
+@uncompiled
 @pytest.mark.parametrize("twin", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_copies_and_pickles_are_independent(case: Case, xp: Backend, twin: Any) -> None:
     rows = _moved(_data(case), xp)
