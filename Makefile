@@ -24,7 +24,7 @@ BIN := $(abspath $(VENV))/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL = $(PIP) install --quiet --requirement $(VENV)/.extras
 
-# Test workers, and the kernels measured, each own one BLAS thread.
+# The demo, test workers and the kernels measured each own one BLAS thread.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 VECLIB_MAXIMUM_THREADS=1
 export MPLBACKEND ?= Agg
 
@@ -35,7 +35,7 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m linalgkit $(ARGS)
+	$(ONE_THREAD) $(BIN)/python -m linalgkit $(ARGS)
 
 test: $(VENV)/.test
 	$(ONE_THREAD) $(BIN)/python -m pytest $(TESTS)

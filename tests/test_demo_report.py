@@ -26,6 +26,7 @@ from linalgkit._demos._section import (
     duration,
     summary_table,
     times,
+    too_narrow,
 )
 from linalgkit._demos._table import NOTHING, Table
 
@@ -207,6 +208,20 @@ def test_the_mark_says_what_is_lost(
     assert page.marks == ["mark fair" if lost else "mark good"]
 
 
+def test_a_rival_that_was_extrapolated_is_never_green_nor_is_a_promise_not_kept(
+    tmp_path: Path,
+) -> None:
+    few = Comparison("i", "a", "c", 1.0, "r", 9.0, is_extrapolated=True)
+    slow = Comparison("i", "a", "c", 9.0, "r", 1.0, is_extrapolated=True)
+    narrow = Comparison("i", "a", "c", 1.0, "r", 9.0, broken=too_narrow(0.88, 0.9))
+    alone = Comparison("i", "a", "c", 1.0, broken=too_narrow(0.88, 0.9))
+    page = Page.of(html(section(tmp_path, comparisons=(few, slow, narrow, alone))))
+    assert page.marks == ["mark none", "mark fair", "mark fair", "mark fair"]
+    assert page.summary[2][-1] == "faster, same answer; intervals too narrow"
+    assert page.summary[3][-1] == "no rival; intervals too narrow"
+    assert too_narrow(0.897, 0.9) == too_narrow(0.95, 0.9) == too_narrow(math.nan, 0.9) == ""
+
+
 def test_without_a_rival_or_a_measure_no_more_is_claimed(tmp_path: Path) -> None:
     alone = Comparison("i", "a", "c", 2.0)
     same = Comparison("i", "a", "c", 2.0, "r", 1.0)
@@ -281,6 +296,7 @@ def test_the_report_has_what_ran(
     assert "A quick run" in page.text
     assert "--methods svd sampling --quick" in page.text
     assert re.search(r"Python 3\.\d+", page.text)
+    assert "one BLAS thread" in page.text
     assert f"{page.summary[0][3]}  {page.summary[0][4]}" in out  # the terminal has the same
 
 
@@ -294,17 +310,25 @@ def test_a_demo_that_fails_stops_no_other_and_is_reported(
     assert "ValueError: it <went> wrong" in capsys.readouterr().err
 
 
-def test_an_interrupt_leaves_no_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("reached", [0, 2])
+def test_an_interrupt_leaves_the_report_of_what_has_finished(
+    reached: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def stopped(name: str, given: Context) -> Section:
-        if name == "regression":
+        if name == names[reached]:
             raise KeyboardInterrupt
         return section(given.output, name)
 
-    (tmp_path / "report.html").write_text("an earlier one")
+    names = [demo.name for demo in DEMOS]
+    (tmp_path / "report.html").write_text("<p>an earlier one</p>")
     assert run_with(monkeypatch, stopped, "--output", str(tmp_path)) == 130
-    assert (tmp_path / "report.html").read_text() == "an earlier one"
+    page = Page.read(tmp_path / "report.html")
+    assert page.sections == names[:reached]
+    left = f"Not run: {', '.join(names[reached:])}." if reached else "an earlier one"
+    assert left in page.text
     assert not list(tmp_path.glob("*.part"))
     assert "Interrupted" in capsys.readouterr().err
 

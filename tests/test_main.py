@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 from matplotlib import pyplot
 from matplotlib.image import imread
 
@@ -29,6 +31,7 @@ from linalgkit._demos import (
     _crystal,
     _data,
     _many_unknowns,
+    _measure,
     _ratings,
     _restored,
     _rows_of_patches,
@@ -128,6 +131,7 @@ def test_the_job_prints_answers_and_saves_pictures(
     assert code == 0
     for word in ("portfolio", "gram", "IncrementalPCA", "Gram + eigh", "z-score", "seconds", "MiB"):
         assert word in out
+    assert re.search(r"\n  portfolio, random order: \d+\.\d\d s\n", out)
     for word in ("numpy.linalg.lstsq", "one pass, gaussian", "exact law", "backward error"):
         assert word in out
     assert out.count("16 of 16 exact singular values lie in their intervals") == 2
@@ -167,6 +171,8 @@ def test_the_job_prints_answers_and_saves_pictures(
         assert len(summary) == 8
         assert summary[0].split(":")[0] in report.sections
     assert len(report.summary) >= len(DEMOS)
+    exact = [line for line in report.summary if line[4] == "Gram matrix and numpy.linalg.eigh"]
+    assert [line[0].split(":")[0] for line in exact] == ["streaming", "streaming"]
 
 
 @pytest.mark.usefixtures("small_photographs")
@@ -538,6 +544,25 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
     monkeypatch.setattr(job, "TemporaryFile", refuse)
     assert job.main(["--output", str(tmp_path)]) == 1
     assert "--output must be a folder that can be written" in capsys.readouterr().err
+
+
+def test_blas_has_one_thread_during_the_job_and_as_many_as_before_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def counts() -> set[int]:
+        pools = threadpoolctl.threadpool_info()
+        return {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"}
+
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = counts()
+        assert "one BLAS thread" not in _measure.circumstances() or before == {1}
+        with job._one_blas_thread():
+            assert counts() == {1}
+            assert "one BLAS thread" in _measure.circumstances()
+        assert counts() == before
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    with job._one_blas_thread():
+        assert "BLAS" not in _measure.circumstances()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

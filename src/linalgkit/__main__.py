@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(f"{demo.name:12} {demo.summary}" for demo in DEMOS))
         return 0
     try:
-        with _heard_interrupts():
+        with _heard_interrupts(), _one_blas_thread():
             return _run(options)
     except (_CannotRunError, UnusableDataError) as error:
         print(f"linalgkit: {error}", file=sys.stderr)
@@ -68,6 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted: what was not finished has not been written.", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep BLAS to one thread, where that can be said: on a busy machine more of them spin."""
+    try:
+        threads = import_module("threadpoolctl")
+    except ImportError:
+        return nullcontext()
+    import_module("scipy.linalg")  # only libraries that are loaded already are limited
+    limits: AbstractContextManager[Any] = threads.threadpool_limits(1, user_api="blas")
+    return limits
 
 
 @contextmanager
@@ -111,8 +122,9 @@ def _run(options: argparse.Namespace) -> int:
         except Exception as error:  # the others go on, and the report tells of it
             traceback.print_exc()
             failed.append(Failed(demo.name, f"{type(error).__name__}: {error}"))
+        report = _written(options, finished, failed)  # what an interrupt leaves is complete
     print("\n" + summary_table([part.section for part in finished]).text() + "\n")
-    print(f"report: {_written(options, finished, failed)}")
+    print(f"report: {report}")
     return _FAILED if failed else 0
 
 
@@ -128,11 +140,12 @@ def _timed(demo: Demo, context: Context) -> Finished:
 
 
 def _written(options: argparse.Namespace, finished: list[Finished], failed: list[Failed]) -> Path:
-    """Write the report, whole or not at all, and return where it lies."""
+    """Write the report so far, whole or not at all, and return where it lies."""
+    done = {*(part.section.name for part in finished), *(part.name for part in failed)}
     report = Report(
         finished,
         failed,
-        [demo.name for demo in DEMOS if demo.name not in options.methods],
+        [demo.name for demo in DEMOS if demo.name not in done],
         circumstances(),
         shlex.join(["python", "-m", "linalgkit", *options.given]),
         options.quick,

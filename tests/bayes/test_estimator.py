@@ -252,7 +252,7 @@ def _bad_calls() -> dict[str, tuple[Callable[[KronSBL, Any], Any], type[Exceptio
         "nan": (lambda m, p: m.partial_fit(None, nan), ValueError, "y must not contain NaN"),
         "shape": (lambda m, p: m.partial_fit(None, np.ones((4, 4))), ValueError, "y must be of"),
         "none": (lambda m, p: m.partial_fit(None, np.ones((3, 4, 0))), ValueError, "snapshot"),
-        "list": (lambda m, p: m.partial_fit(None, [1.0]), TypeError, "y: an array is required"),
+        "set": (lambda m, p: m.partial_fit(None, {1.0}), TypeError, "y must be an array"),
         "entries": (lambda m, p: m.partial_fit(other, p.y), ValueError, r"factors\[0\] must be"),
         "shapes": (lambda m, p: m.partial_fit([np.ones((12, 2))], p.y), ValueError, "of shapes"),
         "matrix": (lambda m, p: m.partial_fit(other[0], p.y), TypeError, "list or tuple"),

@@ -92,7 +92,7 @@ BAD_FACTORS = [
     ([np.ones((2, 3)), np.ones(3)], ValueError, r"factors\[1\] must be 2-D"),
     ([np.ones((2, 3)), np.ones((0, 3))], ValueError, r"factors\[1\] must have at least 1 row"),
     ([np.ones((2, 3)), np.ones((3, 0))], ValueError, r"factors\[1\] must have at least 1 column"),
-    ([np.ones((2, 3)), [[1.0]]], TypeError, r"factors\[1\]: an array is required"),
+    ([np.ones((2, 3)), {1.0}], TypeError, r"factors\[1\] must be an array"),
     ([np.ones((2, 3)), np.full((3, 2), np.nan)], ValueError, r"factors\[1\] must not contain NaN"),
     ([np.full((2, 3), np.inf), np.ones((3, 2))], ValueError, r"factors\[0\] must not contain NaN"),
 ]
@@ -105,7 +105,7 @@ def test_bad_factors_are_refused(factors: Any, kind: type[Exception], match: str
 
 
 BAD_DATA = [
-    ([1.0] * 6, TypeError, "y: an array is required"),
+    ({1.0}, TypeError, "y must be an array, a dataframe or a list of numbers"),
     (np.ones((3, 2)), ValueError, r"2 x 3 = 6 rows, got shape \(3, 2\) with 6 entries"),
     (np.ones(7), ValueError, r"= 6 rows, got shape \(7,\)"),
     (np.ones((2, 3, 1, 1)), ValueError, "one axis more for snapshots"),

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.impute import SimpleImputer
 
 from linalgkit import AccuracyWarning, NotFittedError
+from linalgkit.completion import _imputer
 from linalgkit.completion._imputer import LowRankImputer
 from tests.completion.made import SOLVING, host
 from tests.conftest import BACKENDS, Backend
@@ -101,7 +102,7 @@ def test_a_column_without_entries_stays_and_a_warning_says_so() -> None:
     X, mask = table()
     X[:, 4] = np.nan
     model = LowRankImputer(**QUICK)
-    with pytest.warns(AccuracyWarning, match="No entry of the columns 4 is observed"):
+    with pytest.warns(AccuracyWarning, match="No entry of column 4 is observed"):
         filled = model.fit_transform(with_holes(X, mask))
     assert filled.shape == X.shape
     assert np.isfinite(filled).all()
@@ -170,6 +171,59 @@ def test_digits_are_filled_better_than_by_means() -> None:
         warnings.simplefilter("ignore", AccuracyWarning)  # columns that are always zero
         filled = LowRankImputer(rng=0).fit_transform(with_holes(X, mask))
     assert float(np.sqrt(np.mean((filled - X)[mask] ** 2))) < 3.2
+
+
+def patients(rows: int = 200) -> tuple[Any, Any]:
+    """Return age, income, blood pressure and body mass index, of which each follows the age."""
+    rng = np.random.default_rng(0)
+    age = rng.integers(18, 80, rows)
+    income, pressure, bmi = 20_000 + 500 * age, 90 + 0.5 * age, 20 + 0.05 * age
+    noise = rng.standard_normal((3, rows)) * [[4000], [5], [2]]
+    X = np.stack([age, income + noise[0], pressure + noise[1], bmi + noise[2]], axis=1)
+    return X, rng.random(X.shape) < 0.15
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_column_that_rules_the_sum_of_squares_is_named_with_those_it_spoils(dtype: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    X, mask = patients()
+    holes = with_holes(X, mask).astype(dtype)
+    frame = pandas.DataFrame(holes, columns=["age", "income", "bp", "bmi"])
+    with pytest.warns(AccuracyWarning, match=r"column bmi .* column income, .*StandardScaler") as w:
+        filled = LowRankImputer(rng=0).fit_transform(frame)
+    assert len(w) == 1
+    assert w[0].filename == __file__
+    spread = np.nanstd(holes, axis=0)
+    assert rms(((filled - X) / spread)[mask]) > 5  # it is no false alarm
+    # Each column in its own unit: no warning (they are errors here), and an error as it should be.
+    scaled = LowRankImputer(rng=0).fit_transform(holes / spread)
+    assert rms((scaled - X / spread)[mask]) < 1.2
+
+
+def test_columns_that_hardly_vary_or_not_at_all_give_no_warning() -> None:
+    X, mask = table()
+    X[:, 2] = 1 / 3
+    X[1:, 3] = 0.0
+    LowRankImputer(rng=0).fit(with_holes(X, mask))
+    LowRankImputer(rng=0).fit(
+        with_holes(np.outer(np.arange(1, 31), np.arange(1.0, 9)), mask[:30, :8])
+    )
+
+
+@pytest.mark.parametrize("rows", [3, 40])
+def test_residuals_are_those_of_each_column_however_it_is_cut(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, mask = table(rows)
+    holes = with_holes(X, mask)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)
+        model = LowRankImputer(**QUICK).fit(holes)
+    left = np.sqrt(np.nanmean(np.abs(holes - model.result_.block()) ** 2, axis=0))
+    for piece in (1, 10**6):
+        monkeypatch.setattr(_imputer, "_PIECE", piece)
+        found = _imputer._residual_shares(holes, model.result_)
+        np.testing.assert_allclose(found, left / np.nanstd(holes, axis=0), rtol=1e-7)
 
 
 # ---------------------------------------------------------------------------------- refused

@@ -13,10 +13,17 @@ import pytest
 from scipy import sparse
 
 from linalgkit import AccuracyWarning, completion
-from linalgkit.distributed import complete_matrix, fit
+from linalgkit.distributed import _completion, complete_matrix, fit
+from linalgkit.distributed._parts import as_parts
 from tests.conftest import BACKENDS, Backend
 
 ROW_CUTS = (0, 70, 75, 160)
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let as many shards be made as there are parts, of however few entries."""
+    monkeypatch.setattr(_completion, "_SHARD_ENTRIES", 1)
 
 
 def entries_of(seed: int, dtype: str = "float64", noise: float = 0.3) -> Any:
@@ -76,6 +83,27 @@ def test_number_of_shards_changes_no_bit(n_shards: int) -> None:
     assert_same(
         complete_matrix(triples(A), 3, alpha=1.0, rng=0, tol=1e-3, n_shards=n_shards), expected
     )
+
+
+@pytest.mark.parametrize("n_shards", [1, 2, 5])
+def test_blocks_of_rows_are_joined_to_as_many_shards(n_shards: int) -> None:
+    A = entries_of(1)
+    blocks = [A[a : a + 10] for a in range(0, 160, 10)]
+    observed = _completion.deal(as_parts([A[:0], *blocks, A[:0]]), None, n_shards)
+    assert len(observed.rows.shards) == len(observed.columns.shards) == n_shards
+    assert set(observed.rows.cuts) <= set(range(0, 161, 10))
+    options = {"rank": 3, "alpha": 1.0, "rng": 0, "tol": 1e-3}
+    found = complete_matrix([A[:0], *blocks], **options, n_shards=n_shards)
+    assert_same(found, completion.complete_matrix(A, **options))
+
+
+def test_few_entries_make_few_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    A = entries_of(1)
+    monkeypatch.setattr(_completion, "_SHARD_ENTRIES", A.nnz // 3)
+    observed = _completion.deal(as_parts([A[i : i + 1] for i in range(160)]), None, None)
+    assert len(observed.rows.shards) == len(observed.columns.shards) == 3
+    sizes = np.diff(np.asarray(observed.rows.indptr)[observed.rows.cuts])
+    assert sizes.max() < 1.2 * sizes.min()
 
 
 @pytest.mark.parametrize("options", [{"center": True}, {"bias": True}], ids=["center", "bias"])
@@ -217,7 +245,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="must have an observed entry"):
         complete_matrix([dask.delayed(sparse.csr_array((4, 3)))], 2)
     A.data[5] = np.nan
-    with pytest.raises(ValueError, match="must be finite where it is observed"):
+    with pytest.raises(ValueError, match="part 0 of A: A must be finite where it is observed"):
         complete_matrix(row_blocks(A), 2)
 
 

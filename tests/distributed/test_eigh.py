@@ -399,3 +399,57 @@ def test_weights_are_refused_where_the_order_of_the_norms_matters() -> None:
     for bad in (-1, 1.5):
         with pytest.raises((TypeError, ValueError), match="n_passes"):
             fit(_model(method="gram"), _cut(A), n_passes=bad)
+
+
+# ------------------------------------------------------------------------- parts of all kinds
+
+ALL = ["auto", "gram", "nystrom", "frequent-directions", "block-power", "portfolio"]
+
+
+@pytest.mark.filterwarnings("ignore::linalgkit.AccuracyWarning")  # few rows for some methods
+@pytest.mark.parametrize("is_known", [True, False], ids=["array", "delayed"])
+@pytest.mark.parametrize("method", ALL)
+def test_the_first_parts_may_be_empty(method: str, is_known: bool) -> None:
+    X = np.random.default_rng(1).standard_normal((600, 6))
+    X[:, 0] *= 5.0
+    put = (lambda x: x) if is_known else dask.delayed
+    blocks = [put(X[:0].astype("float32")), put(X[:0]), put(X[:350]), put(X[350:])]
+    found = fit(StreamingEigh(method=method, gap_warn=0, rng=0), blocks)
+    expected = np.linalg.svd(X, compute_uv=False)[0] ** 2
+    assert found.n_samples_seen_ == 600
+    np.testing.assert_allclose(found.result().eigenvalues[0], expected, rtol=0.1)
+    with pytest.raises(ValueError, match="source must have at least one row"):
+        fit(StreamingEigh(method=method, gap_warn=0), blocks[:2])
+
+
+@pytest.mark.filterwarnings("ignore::linalgkit.AccuracyWarning")  # rows without a gap
+@pytest.mark.parametrize("method", ALL)
+def test_parts_take_the_dtype_of_the_first_and_errors_name_the_part(method: str) -> None:
+    X = np.round(10.0 * np.random.default_rng(2).standard_normal((6000, 4)))
+    blocks = [X[i : i + 1000] for i in range(0, 6000, 1000)]
+
+    def found(*parts: np.ndarray) -> Any:
+        model = StreamingEigh(method=method, gap_warn=0, rng=0)
+        return fit(model, [dask.delayed(x) for x in parts]).result().eigenvectors.dtype
+
+    last = blocks[-1]
+    assert found(*blocks[:-1], last.astype("float32")) == np.float64
+    single = [x.astype("float32") for x in blocks[:-1]]
+    assert found(*single, last.astype(int)) == np.float32
+    with pytest.raises(TypeError, match=r"float64 in block 5\. Convert it, or start with dtype="):
+        found(*single, last)
+    bad = last.copy()
+    bad[123, 1] = np.nan
+    with pytest.raises(ValueError, match=r"got one in block 6, row 123 "):
+        found(*blocks[:2], X[:0], *blocks[2:-1], bad)
+    with pytest.raises(ValueError, match=r"part 1 of source must have two axes, got shape \(4,\)"):
+        found(X, X[0])
+
+
+def test_unknown_options_are_told_with_those_that_are_known() -> None:
+    with pytest.raises(
+        TypeError,
+        match=r"foo: not an option of fit for StreamingEigh\. Known are "
+        "fanin, compute, sample_weight, n_passes",
+    ):
+        fit(StreamingEigh(), np.ones((4, 2)), foo=1)

@@ -11,6 +11,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from dask.callbacks import Callback
 from scipy import sparse
 
 from linalgkit import sketching
@@ -82,7 +83,39 @@ def test_files_zeros_and_single_precision(tmp_path: Path) -> None:
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores.compute(), projector_diagonal(A.astype(float)), atol=2e-5)
     assert not leverage_scores(da.zeros((30, 4), chunks=(10, 4))).compute().any()
-    assert leverage_scores([np.ones((0, 4))]).compute().shape == (0,)
+    for parts in ([np.ones((0, 4), "f")], [np.ones((3, 0), "f"), np.ones((2, 0), "f")]):
+        found, expected = leverage_scores(parts), sketching.leverage_scores(np.concatenate(parts))
+        assert (found.dtype, found.shape) == (np.float32, expected.shape)
+        np.testing.assert_array_equal(found.compute(), expected)
+    assert found.chunks == ((3, 2),)
+
+
+def test_parts_may_be_lists_but_not_numbers() -> None:
+    A = matrix()[:40]
+    found = leverage_scores([dask.delayed(A[:30].tolist()), A[30:]])
+    np.testing.assert_array_equal(found, leverage_scores([A[:30], A[30:]]))
+    for bad in (1.0, None):
+        with pytest.raises(TypeError, match=r"A in part 1 must be an array.* got"):
+            leverage_scores([A, dask.delayed(lambda x=bad: x)()])
+
+
+class _Computed(Callback):
+    def __init__(self) -> None:
+        super().__init__(posttask=self._add)
+        self.keys: set[Any] = set()
+
+    def _add(self, key: Any, *_: Any) -> None:
+        self.keys.add(key)
+
+
+def test_scores_share_no_task_of_the_library_with_what_has_been_computed() -> None:
+    """Dask fuses the tasks of arrays, under the names they had: a cluster would warn."""
+    lazy = blocks(matrix())
+    with _Computed() as before:
+        scores = leverage_scores(lazy)
+    own = {key for key in dict(scores.__dask_graph__()) if str(key).startswith("linalgkit")}
+    assert own
+    assert own.isdisjoint(before.keys)
 
 
 def test_nothing_but_the_chunks_asked_for_is_computed() -> None:

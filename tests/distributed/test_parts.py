@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -148,20 +149,90 @@ def test_dataframes_of_dask_are_taken_by_their_arrays() -> None:
         ((x for x in [A]), TypeError, "source must be readable by every worker, got a generator"),
         ([], ValueError, "source must hold at least one part, got none"),
         (3.0, TypeError, "source must be a dask.array, .* got float"),
-        (A[0], None, ""),
+        (A[0], ValueError, r"source must have two axes, got shape \(5,\)\. Reshape it to \(1, d\)"),
+        (da.ones(9, chunks=3), ValueError, r"source must have two axes, got shape \(9,\)"),
         (A[None], ValueError, r"source must have two axes, got shape \(1, 12, 5\)"),
         (da.ones((2, 2, 2)), ValueError, r"source must have two axes, got shape \(2, 2, 2\)"),
         ("nowhere.npy", FileNotFoundError, "source names 'nowhere.npy', which does not exist"),
     ],
 )
 def test_what_cannot_be_cut_is_refused(source: Any, error: Any, message: str) -> None:
-    if error is None:  # one axis along the rows: targets or weights
-        assert as_parts(source).lengths == [5]
-        with pytest.raises(ValueError, match="source must have two axes"):
-            as_parts(source, axis=1)
-        return
     with pytest.raises(error, match=message):
         as_parts(source)
+
+
+def test_vectors_are_taken_where_they_are_meant(tmp_path: Path) -> None:
+    np.save(tmp_path / "y.npy", A[0])
+    for source in (A[0], da.from_array(A[0], chunks=3), tmp_path / "y.npy", dask.delayed(A[0])):
+        assert sum(as_parts(source, vectors=True).counted().lengths or []) == 5
+        with pytest.raises(ValueError, match=r"must have two axes, got shape \(5,\)"):
+            as_parts(source, axis=1, vectors=True).counted()
+    with pytest.raises(ValueError, match=r"part 1 of X must have two axes, got shape \(5,\)"):
+        as_parts([dask.delayed(A), dask.delayed(A[0])], name="X").counted()
+
+
+def test_a_memmap_that_keeps_its_changes_is_not_read_from_its_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", A)
+    changed = np.load(tmp_path / "a.npy", mmap_mode="c")
+    changed *= 2.0
+    np.testing.assert_array_equal(_all(as_parts(changed)), 2.0 * A)
+    b = np.memmap(tmp_path / "a.npy", dtype="float64", mode="c", offset=128, shape=(12,))
+    b[:] = 7.0
+    found = as_parts(b, vectors=True)
+    assert dask.compute(*found.tasks)[0].tolist() == [7.0] * 12
+
+
+def test_hdf5_is_found_from_another_folder_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("a.h5", "w") as file:
+        file["a"] = A
+    with h5py.File("a.h5", "r") as file:
+        parts = as_parts(file["a"])
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        np.testing.assert_array_equal(_all(parts), A)
+        with pytest.raises(FileNotFoundError, match=r"HDF5 file of '/a' must be where it was"):
+            as_parts(file["a"])
+        with h5py.File("a.h5", "w") as wrong:
+            wrong["a"] = -A
+        with pytest.raises(FileNotFoundError, match="Open it by an absolute path"):
+            as_parts(file["a"])
+
+
+def test_hdf5_in_memory_is_an_array_in_memory() -> None:
+    with h5py.File("nowhere.h5", "w", driver="core", backing_store=False) as file:
+        file["a"] = A
+        parts = as_parts(file["a"])
+    np.testing.assert_array_equal(_all(parts), A)
+    with h5py.File(io.BytesIO(), "w") as file:
+        file["a"] = A
+        np.testing.assert_array_equal(_all(as_parts(file["a"])), A)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "whole.npy", A)
+    whole = (tmp_path / "whole.npy").read_bytes()
+    (tmp_path / "junk.npy").write_bytes(b"hello")
+    (tmp_path / "short.npy").write_bytes(whole[:200])
+    (tmp_path / "folder.npy").mkdir()
+    (tmp_path / "junk.npz").write_bytes(b"hello")
+    np.savez(tmp_path / "dense.npz", A=A)
+    zarr.open_group(str(tmp_path / "group.zarr"), mode="w")
+    np.save(tmp_path / "cube.npy", A[None])
+    for name in ("junk.npy", "short.npy", "folder.npy", "junk.npz", "dense.npz", "group.zarr"):
+        with pytest.raises(ValueError, match=rf"source must name files.*{name}"):
+            as_parts(tmp_path / name).counted()
+    with pytest.raises(ValueError, match=r"source in .*cube.npy' must have two axes"):
+        as_parts(tmp_path / "cube.npy")
+
+
+def test_a_file_without_rows_is_one_empty_part(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", A[:0])
+    parts = as_parts(tmp_path / "a.npy")
+    assert parts.lengths == [0]
+    assert _all(parts).shape == (0, 5)
 
 
 def test_a_file_of_another_format_is_refused_with_a_way_out(tmp_path: Path) -> None:

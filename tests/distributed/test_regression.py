@@ -57,6 +57,14 @@ BESIDE: dict[str, Callable[[np.ndarray, Path], Any]] = {
     "file": lambda b, folder: stored(b, folder, "b"),
     "memmap": lambda b, folder: np.load(stored(b, folder, "b"), mmap_mode="r"),
     "list": lambda b, _: b.tolist(),
+    "list of NumPy's numbers": lambda b, _: list(b),
+    "list of one file": lambda b, folder: [stored(b, folder, "b")],
+    "list of files": lambda b, folder: [
+        stored(b[i:j], folder, f"b{i}-{j}") for i, j in ((0, 90), (90, 400), (400, 400), (400, N))
+    ],
+    "list of memmaps": lambda b, folder: [
+        np.load(stored(b[i:j], folder, f"b{i}"), mmap_mode="r") for i, j in ((0, 90), (90, N))
+    ],
 }
 
 
@@ -69,6 +77,26 @@ def test_right_sides_may_be_tasks() -> None:
         assert np.array_equal(lstsq(blocks(A), beside, rng=0).x, expected.x)
     whole = lstsq(dask.delayed(A), dask.delayed(b), rng=0)
     assert_as_accurate_as_the_serial_one(whole, expected)
+
+
+def test_weights_and_parts_may_be_lists_of_numbers() -> None:
+    A, b = problem()
+    w = np.random.default_rng(2).random(N)
+    lazy = [dask.delayed(A[i:j].tolist()) for i, j in ((0, 250), (250, N))]
+    found = lstsq(lazy, list(b), weights=list(w), rng=0)
+    expected = lstsq([A[:250], A[250:]], b, weights=w, rng=0)
+    assert np.array_equal(found.x, expected.x)
+
+
+@pytest.mark.parametrize("bad", [1.0, None])
+def test_parts_that_are_no_arrays_are_refused_by_name(bad: Any) -> None:
+    wrong, A = dask.delayed(lambda: bad)(), np.ones((4, 2))
+    with pytest.raises(TypeError, match=r"A in part 1 must be an array.* got"):
+        lstsq([A, wrong], [np.ones(4), np.ones(4)])
+    with pytest.raises(TypeError, match=r"must be an array.* got"):
+        lstsq([A, wrong], np.ones(8))  # whose cuts are not known
+    with pytest.raises(TypeError, match=r"b must be an array.* got"):
+        lstsq([A, A], [np.ones(4), wrong])
 
 
 def assert_as_accurate_as_the_serial_one(found: Any, expected: Any) -> None:
@@ -216,6 +244,11 @@ BAD: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
         ValueError,
         "b must have the rows of the source in each part, got 99 for 100 in part 1",
         lambda: lstsq([np.ones((100, 2)), np.ones((100, 2))], [np.ones(100), np.ones(99)]),
+    ),
+    "files of b": (
+        FileNotFoundError,
+        "b names 'none.npy', which does not exist",
+        lambda: lstsq(np.ones((4, 1)), ["none.npy"]),
     ),
     "no b": (TypeError, "b must be given", lambda: lstsq(blocks(problem()[0]), None)),
     "iterator": (

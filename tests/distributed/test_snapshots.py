@@ -68,6 +68,15 @@ def test_factors_of_many_snapshots_keep_evidence_support_and_noise() -> None:
         assert np.array_equal(mine, its)
 
 
+def test_parts_without_snapshots_change_nothing() -> None:
+    made = problem()
+    none, flat = made.y[..., :0], np.reshape(made.y, (-1, SNAPSHOTS))[:, :0]
+    found = kron_sbl(made.factors, [none, made.y[..., :9], flat, made.y[..., 9:], none], fanin=2)
+    assert_same_bits(found, bayes.kron_sbl(made.factors, made.y))
+    with pytest.raises(ValueError, match="y must have at least one snapshot"):
+        kron_sbl(made.factors, [none, flat])
+
+
 def test_fit_is_lazy_and_leaves_the_model_alone() -> None:
     made = problem()
     y = da.from_array(made.y, chunks=(5, 6, 6))
@@ -118,7 +127,9 @@ def test_bad_input_is_refused() -> None:
         kron_sbl(made.factors, [])
     with pytest.raises(TypeError, match="read only once"):
         kron_sbl(made.factors, iter([made.y]))
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match="part 1 of y: y must not contain NaN"):
+        kron_sbl(made.factors, [made.y, made.y * np.nan])
+    with pytest.raises(ValueError, match=r"part 1 of y.*shape"):
         kron_sbl(made.factors, [made.y, made.y[:3]])
     with pytest.raises(TypeError, match="must be real as the stream was"):
         kron_sbl(made.factors, [made.y.real, made.y + 1j])

@@ -207,3 +207,40 @@ def test_a_cluster_gives_the_bits_of_threads(cluster: Any) -> None:
     with dask.config.set(scheduler="threads"):
         assert_same_bits(found, tree_svd(source, RANK, compute_v=True, fanin=3))
     assert_same_bits(found, svd.tree_svd(column_blocks(A), RANK, compute_v=True, fanin=3))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_parts_take_the_dtype_of_the_first(axis: int) -> None:
+    A = np.round(10.0 * np.random.default_rng(5).standard_normal((12, 12)))
+    first, rest = np.split(A, 2, axis=axis)
+    expected = np.linalg.svd(A)[1][:3]
+
+    def found(*parts: np.ndarray) -> np.ndarray:
+        blocks = [dask.delayed(x) for x in parts]
+        return fit(IncrementalSVD(3, n_oversamples=9), blocks, axis=axis).result().s
+
+    double, single = (
+        found(first, rest.astype("float32")),
+        found(first.astype("float32"), rest.astype(int)),
+    )
+    assert (double.dtype, single.dtype) == (np.float64, np.float32)
+    np.testing.assert_allclose(double, expected, rtol=1e-13)
+    np.testing.assert_allclose(single, expected, rtol=1e-5)
+    with pytest.raises(TypeError, match="part 1 of the source: A must fit into float32"):
+        found(first.astype("float32"), rest)
+    with pytest.raises(ValueError, match=r"got one in block 1"):
+        found(first, rest * np.nan)
+
+
+def test_parts_without_columns_are_left_out_and_nothing_else_is_refused() -> None:
+    A = np.random.default_rng(6).standard_normal((6, 9))
+    found = tree_svd([A[:, :0], A[:, :4], A[:, 4:], A[:, :0]], 3, n_oversamples=3)
+    np.testing.assert_allclose(found.s, np.linalg.svd(A)[1][:3], rtol=1e-13)
+    with pytest.raises(ValueError, match="blocks must have at least one column"):
+        tree_svd([A[:, :0]], 3)
+    with pytest.raises(ValueError, match="source must have at least one row"):
+        fit(IncrementalSVD(2), [dask.delayed(A[:0])] * 2)
+    with pytest.raises(ValueError, match="blocks must have two axes"):
+        tree_svd(A[0], 1)
+    with pytest.raises(ValueError, match="part 1 of the source must have two axes"):
+        tree_svd([dask.delayed(A), dask.delayed(A[0])], 1)

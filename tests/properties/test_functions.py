@@ -6,11 +6,15 @@ import copy
 import dataclasses
 import math
 import pickle
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from linalgkit import bayes, chebyshev, regression, sampling, sketching, streaming
 from linalgkit._core import array as core_array
 from tests.conftest import BACKENDS, Backend
 from tests.properties.functions import FUNCTIONS, Arrays, Function
@@ -154,3 +158,63 @@ def test_results_are_frozen_short_to_print_copied_and_pickled(function: Function
     makers = [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
     for twin in (make(result) for make in makers):
         assert _same_bits(function.answers(twin), expected)
+
+
+# ---------------------------------------------------------------------------------- containers
+
+
+def _equations() -> Arrays:
+    X = np.random.default_rng(0).integers(-9, 10, (40, 3)).astype(float)
+    return X, X @ np.asarray([1.0, 2.0, 3.0]) + np.arange(40.0) % 5
+
+
+def _kron_equations() -> Arrays:
+    rng = np.random.default_rng(1)
+    H1, H2 = rng.standard_normal((6, 4)), rng.standard_normal((5, 3))
+    return H1, H2, 10.0 * np.kron(H1, H2)[:, 2] + 0.1 * rng.standard_normal(30)
+
+
+def _points() -> Arrays:
+    return (np.asarray([[0.0, 1.0], [2.0, 3.0]]),)
+
+
+PRODUCT = chebyshev.chebtucker(lambda x: x[:, 0] * x[:, 1], [(-4, 4)] * 2, rng=0)
+TAKEN: dict[str, tuple[Callable[[], Arrays], Callable[..., Any]]] = {
+    "lstsq": (_equations, lambda X, y: regression.lstsq(X, y).x),
+    "kron_sbl": (_kron_equations, lambda A, B, y: bayes.kron_sbl([A, B], y, noise_var=1.0).coef),
+    "sketch": (_equations, lambda X, _: sketching.sketch("srht", 8, 40, rng=0) @ X),
+    "adjoint": (_equations, lambda X, _: sketching.sketch("srht", 40, 64, rng=0).adjoint() @ X),
+    "volume_sample": (_equations, lambda X, _: sampling.volume_sample(X, 9, rng=0)),
+    "map_dpp": (_equations, lambda X, _: sampling.map_dpp(X, 3).indices),
+    "ChebTucker": (_points, PRODUCT),
+    "ChebTucker.gradient": (_points, PRODUCT.gradient),
+    "StreamingEigh": (
+        _equations,
+        lambda X, _: streaming.StreamingEigh(1, method="gram", gap_warn=0).fit(X).components_,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_lists_and_dataframes_are_taken(name: str) -> None:
+    make, call = TAKEN[name]
+    data = make()
+    frames = [(pd.Series if x.ndim == 1 else pd.DataFrame)(x) for x in data]
+    expected = call(*data)
+    np.testing.assert_array_equal(call(*frames), expected)
+    np.testing.assert_array_equal(call(*(x.tolist() for x in data)), expected)
+    if all((x == np.round(x)).all() for x in data):
+        np.testing.assert_array_equal(call(*(x.astype("Int64") for x in frames)), expected)
+
+
+def test_columns_without_numbers_are_named() -> None:
+    table = pd.DataFrame({"height": [1.0, 2.0], "name": ["a", "b"]})
+    for take in (streaming.StreamingEigh(1).fit, lambda X: sampling.volume_sample(X, 2)):
+        with pytest.raises(TypeError, match="column 'name'"):
+            take(table)
+
+
+@pytest.mark.parametrize("source", ["rows.npy", ["part0.npy", "part1.npy"], Path("rows.npy")])
+def test_names_of_files_are_answered_by_how_to_open_them(source: Any) -> None:
+    with pytest.raises(TypeError, match=r"numpy\.load.*linalgkit\.distributed\.fit"):
+        streaming.StreamingEigh(1).fit(source)

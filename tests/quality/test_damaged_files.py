@@ -21,8 +21,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from linalgkit._core.state import Stateful, write_state
+from linalgkit.regression import SketchedRegressor
+from linalgkit.streaming import StreamingEigh
+from linalgkit.svd import IncrementalSVD
 from tests.quality.objects import classes_with_a_state, one_of_each, saved
 
 CLASSES = sorted(one_of_each(), key=lambda kind: kind.__qualname__)
@@ -295,6 +299,50 @@ def test_fields_of_other_kinds_shapes_and_sizes_set_off_nothing_unclear(
         except ValueError:
             n_refused += 1
     assert n_refused > picked.size // 10
+
+
+def sparse_streams() -> dict[str, Stateful]:
+    """Return objects whose states hold sparse rows."""
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((40, 6), density=0.4, rng=rng, format="csr")
+    W = sparse.diags_array([np.full(39, 0.1), np.ones(40), np.full(39, 0.1)], offsets=[-1, 0, 1])
+    inner = IncrementalSVD(tol=0.1, inner_product=W.tocsr()).append_columns(X.toarray())
+    return {
+        "rows": StreamingEigh(1, method="gram").partial_fit(X),
+        "columns": IncrementalSVD(tol=0.1, buffer_size=50).append_columns(X),
+        "inner product": inner,
+        "equations": SketchedRegressor(20, fit_intercept=False, rng=0).partial_fit(X, np.ones(40)),
+    }
+
+
+def sparse_parts(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every dictionary of a state that holds a CSR matrix."""
+    if isinstance(value, dict):
+        if {"data", "indices", "indptr"} <= value.keys() and len(value["data"]):
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from sparse_parts(part)
+
+
+@pytest.mark.parametrize("name", sparse_streams())
+def test_sparse_rows_whose_places_lie_outside_are_refused(name: str) -> None:
+    original = sparse_streams()[name]
+    state = original.to_state()
+    assert same_state(type(original).from_state(state).to_state(), state)
+    changes = {
+        "indices": (lambda x: x + 10**6, lambda x: x - 10**6, lambda x: x[:-1], np.float64),
+        "indptr": (lambda x: x + 1, lambda x: x * 2, lambda x: x[::-1].copy(), lambda x: -x),
+        "data": (lambda x: x[:-1], lambda x: x[:, None]),
+    }
+    for field, ways in changes.items():
+        for way in ways:
+            damaged = copy.deepcopy(state)
+            part = next(sparse_parts(damaged))
+            part[field] = way(part[field])
+            with pytest.raises(ValueError, match="sparse rows of the state are damaged"):
+                type(original).from_state(damaged)
 
 
 def test_a_file_written_before_there_were_checksums_is_read(tmp_path: Path) -> None:

@@ -387,8 +387,8 @@ def test_bad_matrices_are_refused() -> None:
         LEnsemble(B[:0])
     with pytest.raises(ValueError, match="B must not contain NaN or infinity"):
         LEnsemble(np.full((3, 2), np.inf))
-    with pytest.raises(TypeError, match="B: an array is required"):
-        LEnsemble([[1.0]])
+    with pytest.raises(TypeError, match="B must be an array"):
+        LEnsemble({1.0})
     with pytest.raises(TypeError, match="rng must be"):
         LEnsemble(B, rng="seed")
     with pytest.raises(ValueError, match="L must be square"):

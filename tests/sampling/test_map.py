@@ -196,5 +196,5 @@ def test_bad_arguments_are_refused() -> None:
         map_dpp(X[:0], 1)
     with pytest.raises(ValueError, match="X must not contain NaN or infinity"):
         map_dpp(np.full((3, 3), np.nan), 1)
-    with pytest.raises(TypeError, match="X: an array is required"):
-        map_dpp([[1.0]], 1)
+    with pytest.raises(TypeError, match="X must be an array"):
+        map_dpp({1.0}, 1)

@@ -269,8 +269,8 @@ def test_bad_kernels_are_refused() -> None:
         MarginalDPP(np.ones((0, 0)))
     with pytest.raises(ValueError, match="NaN or infinity"):
         MarginalDPP(np.full((2, 2), np.nan))
-    with pytest.raises(TypeError, match="K: an array is required"):
-        MarginalDPP([[0.5]])
+    with pytest.raises(TypeError, match="K must be an array"):
+        MarginalDPP({0.5})
     with pytest.raises(TypeError, match="rng must be"):
         MarginalDPP(kernel(), rng="seed")
 

@@ -351,11 +351,11 @@ def test_memory_of_set_up_and_sample() -> None:
         (np.vander([1.0, np.nan, 2, 3], 2), ValueError, "NaN or infinity.*row 1"),
         (np.vander([1.0, 2, np.inf, 3], 2), ValueError, "NaN or infinity.*row 2"),
         ("matrix", TypeError, "X"),
-        ([[1.0, 2.0]], TypeError, "array"),
+        ({1.0, 2.0}, TypeError, "array"),
         (np.ones((4, 2), dtype=object), TypeError, "numeric"),
     ],
     ids=[
-        "1-D", "no row", "no column", "wide", "zeros", "rank", "nan", "inf", "str", "list", "object"
+        "1-D", "no row", "no column", "wide", "zeros", "rank", "nan", "inf", "str", "set", "object"
     ],
 )  # fmt: skip
 def test_matrices_that_are_refused(X: object, error: type, text: str) -> None:

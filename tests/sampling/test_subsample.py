@@ -288,7 +288,7 @@ def test_wrong_rows_weights_and_numbers_are_refused(rng: Draw) -> None:
     both("weights must have one entry for each of the 20 rows", ValueError, A, w[:19])
     both("weights must have one entry", ValueError, A, w[:, None])
     both("weights must be real", TypeError, A, w * 1j)
-    both("A: an array is required, got list", TypeError, A.tolist(), w)
+    both("A must be an array, a dataframe or a list of numbers, got set", TypeError, {1.0}, w)
     for bad, words in ((0.0, "must be positive, got 0.0 in entry 7"), (-1.0, "got -1.0")):
         both(words, ValueError, A, np.where(np.arange(20) == 7, bad, w))
     for bad in (np.nan, np.inf):

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from linalgkit._core.array import LIBRARIES, Array, detached, is_sparse, library_of, to_numpy
+from linalgkit._core.frames import frame_values, refuse_file_names
 from linalgkit._core.validation import check_array_2d, require_fitted
 
 #: Checks of scikit-learn that contradict the library, with the reason; pass it to
@@ -343,6 +344,9 @@ def as_array(X: Any, name: str = "X") -> Any:
     Arrays of a known library, sparse containers and chunked stores pass as they are (torch
     tensors without their graph). All else is refused under the name of the argument.
     """
+    if type(X) is np.ndarray:
+        return X
+    refuse_file_names(X, name)
     if isinstance(X, (list, tuple)):
         return np.asarray(X)
     if is_sparse(X) or hasattr(X, "chunks"):
@@ -350,7 +354,7 @@ def as_array(X: Any, name: str = "X") -> Any:
     if hasattr(X, "shape") and library_of(X) in LIBRARIES:
         return detached(X)
     if hasattr(X, "to_numpy"):
-        return X.to_numpy()
+        return frame_values(X, name)
     return np.asarray(X) if hasattr(X, "__array__") else _refuse(X, name)
 
 

@@ -25,12 +25,11 @@ from linalgkit._core.array import (
     is_in_place,
     is_sparse,
     library_name,
-    library_of,
     namespace_of,
     to_numpy,
     type_root,
 )
-from linalgkit._core.sparse import csr_rows, csr_type
+from linalgkit._core.sparse import csr_of_state, csr_rows
 
 
 def block_kind(block: Any) -> tuple[str, str, str]:
@@ -343,9 +342,7 @@ class RowBuffer:
                 f"one of {library_name(xp)}. Leave it out."
             )
         else:
-            parts = tuple(asarray(state[name], xp=xp, device=device) for name in _CSR_PARTS)
-            shape = (parts[2].shape[0] - 1, int(state["width"]))
-            rows = csr_type(library_of(parts[0]))(parts, shape=shape)
+            rows = csr_of_state(state, int(state["width"]), xp=xp, device=device)
         for _ in buffer.push(rows):  # fewer rows than a block: nothing comes out
             raise ValueError("the state must hold fewer rows than a block, got a damaged one.")
         return buffer

@@ -10,16 +10,20 @@ Everything is compressed sparse rows (CSR) inside::
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from linalgkit._core.array import (
     Array,
+    Device,
     DType,
+    Namespace,
+    asarray,
     is_complex,
     is_complex_dtype,
+    library_name,
     namespace_of,
     real_dtype,
     type_root,
@@ -91,6 +95,58 @@ def csr_concat(blocks: Sequence[SparseMatrix]) -> SparseMatrix:
     if len(blocks) == 1:
         return first.copy()
     return sparse_module(first).vstack(list(blocks), format="csr", dtype=first.dtype)
+
+
+def csr_of_state(
+    state: Mapping[str, Any], n_columns: int, *, xp: Namespace, device: Device | None = None
+) -> SparseMatrix:
+    """Return the CSR matrix whose parts lie in a saved state.
+
+    Compiled products read wherever the indices point to, so that these are checked before.
+
+    Parameters
+    ----------
+    state : mapping
+        Host arrays ``"data"``, ``"indices"`` and ``"indptr"``.
+    n_columns : int
+        The number of columns.
+    xp : module
+        Namespace of the products of the matrix (numpy or cupy).
+    device : device, optional
+        Where it shall lie.
+
+    Returns
+    -------
+    csr_array (scipy) or csr_matrix (cupyx)
+        The matrix.
+
+    Raises
+    ------
+    ValueError
+        If the three parts are not those of a matrix of this width.
+    """
+    parts = tuple(np.asarray(state[name]) for name in ("data", "indices", "indptr"))
+    if not _is_csr(parts, n_columns):
+        raise ValueError(
+            "the sparse rows of the state are damaged: data, indices and indptr must be those of a "
+            f"CSR matrix of {n_columns} columns."
+        )
+    placed = tuple(asarray(part, xp=xp, device=device) for part in parts)
+    shape = parts[2].shape[0] - 1, n_columns
+    return csr_type(library_name(xp))(placed, shape=shape)
+
+
+def _is_csr(parts: tuple[np.ndarray[Any, Any], ...], n_columns: int) -> bool:
+    """Tell whether three host arrays are the parts of a CSR matrix of a number of columns."""
+    data, indices, indptr = parts
+    if any(x.ndim != 1 for x in parts) or indptr.size == 0:
+        return False
+    if data.dtype.kind not in "biufc" or any(x.dtype.kind not in "iu" for x in (indices, indptr)):
+        return False
+    if not int(indptr[0]) == 0 <= int(indptr[-1]) == indices.size == data.size:
+        return False
+    inside = indices.size == 0 or (int(indices.min()) >= 0 and int(indices.max()) < n_columns)
+    return inside and bool((indptr[1:] >= indptr[:-1]).all())
 
 
 class SparseOperator(Operator):

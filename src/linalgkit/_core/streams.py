@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from linalgkit._core.array import array_namespace, is_dask, is_sparse, type_root
+from linalgkit._core.frames import frame_values, refuse_file_names
 from linalgkit._core.row_buffer import RowBuffer, block_kind, check_same_kind
 from linalgkit._core.sparse import csr_rows
 
@@ -94,6 +95,7 @@ def row_blocks(
     if reader is not None:
         return _checked(reader(source, block_rows), d)
     if isinstance(source, _NO_ROWS) or not isinstance(source, Iterable):
+        refuse_file_names(source)
         # Only to find the words: what is no array either is refused there.
         array_namespace(source)
     return _checked(_read_iterable(source, block_rows), d)
@@ -189,7 +191,7 @@ def _read_dask(source: Any, block_rows: int | None) -> Iterator[Any]:
 
 
 def _read_frame(source: Any, block_rows: int | None) -> Iterator[Any]:
-    yield from _read_array(np.asarray(source.to_numpy()), block_rows)
+    yield from _read_array(frame_values(source), block_rows)
 
 
 def _read_convertible(source: Any, block_rows: int | None) -> Iterator[Any]:
@@ -200,6 +202,7 @@ def _read_iterable(source: Iterable[Any], block_rows: int | None) -> Iterator[An
     for index, item in enumerate(source):
         reader = None if isinstance(item, (list, tuple, Iterator)) else _find_reader(item)
         if reader is None:
+            refuse_file_names(item)
             raise TypeError(
                 f"a source must be an array or an iterable of arrays, got {type(item).__name__} "
                 f"as item {index} of a {type(source).__name__}. "

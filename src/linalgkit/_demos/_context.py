@@ -62,6 +62,10 @@ class Context:
     say: Callable[[str], None]
     data: CanonicalTensor | None = None
 
+    def done(self, name: str, seconds: float) -> None:
+        """Say that a contender has finished, and what it took."""
+        self.say(f"  {name}: {seconds:.2f} s")
+
     @property
     def library(self) -> str:
         """Name of the array library in use."""

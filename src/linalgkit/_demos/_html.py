@@ -7,7 +7,6 @@ Everything that comes from a demo is escaped here and nowhere else.
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -118,7 +117,9 @@ def _summary(finished: Sequence[Finished]) -> str:
         + "\n</tbody>\n</table></div>\n"
         '<p class="muted">Ratio: time of the rival over ours. '
         '<span class="mark good">Green</span>: ahead or equal in all that is compared. '
-        '<span class="mark fair">Amber</span>: behind in something, which the words name. '
+        '<span class="mark fair">Amber</span>: behind in something, or less than was promised, '
+        'which the words name. <span class="mark none">Grey</span>: no rival, or one whose time is '
+        "extrapolated from a few points. "
         "What differs by less than 5 % is called equal.</p>\n"
     )
 
@@ -133,8 +134,7 @@ def _comparison(section: Section, c: Comparison) -> str:
         f'<td data-label="{head}"{_number(head)}>{escape(cell)}</td>'
         for head, cell in zip(_SUMMARY[1:-1], cells, strict=True)
     )
-    kind = "none" if math.isnan(c.ratio) else "fair" if c.lost else "good"
-    mark = f'<span class="mark {kind}">{escape(c.verdict)}</span>'
+    mark = f'<span class="mark {c.mark}">{escape(c.verdict)}</span>'
     name = f'<a href="#{escape(section.name)}">{escape(section.name)}</a>'
     return (
         f'<tr><th scope="row">{name}: {escape(c.input)}</th>{shown}'

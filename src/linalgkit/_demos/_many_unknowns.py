@@ -55,7 +55,11 @@ class Recovery(NamedTuple):
 def recover(context: Context) -> list[Recovery]:
     """Solve the large problems, neither the noise nor the number of non-zeros being told."""
     sizes = _SIZES[:1] if context.quick else _SIZES
-    return [_recovered(size, context) for size in sizes]
+    found = []
+    for size in sizes:
+        found.append(_recovered(size, context))
+        context.done(f"{size.name} unknowns", found[-1].seconds)
+    return found
 
 
 def _recovered(size: Size, context: Context) -> Recovery:
@@ -192,6 +196,8 @@ def small_problems(context: Context) -> list[Small]:
             way.errors.append(error)
             way.seconds.append(seconds)
             way.counts.append(count)
+    for way in (ours, dense, best):
+        context.done(way.name, sum(way.seconds))
     return [ours, dense, best]
 
 

@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -67,9 +68,22 @@ def circumstances() -> str:
     """Return date, machine and versions, without which no time means anything."""
     found = [f"{name} {_version(name)}" for name in _PACKAGES]
     return (
-        f"{date.today().isoformat()}, {os.cpu_count()} cores {_processor()}, "
+        f"{date.today().isoformat()}, {os.cpu_count()} cores {_processor()}, {_blas_threads()}"
         f"Python {platform.python_version()}, {', '.join(found)}"
     )
+
+
+def _blas_threads() -> str:
+    """Return how many threads BLAS has, where that can be said."""
+    try:
+        pools = import_module("threadpoolctl").threadpool_info()
+    except ImportError:
+        return ""
+    counts = {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"}
+    if not counts:
+        return ""
+    most = max(counts)
+    return "one BLAS thread, " if most == 1 else f"up to {most} BLAS threads, "
 
 
 def _version(package: str) -> str:

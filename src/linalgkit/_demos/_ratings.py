@@ -6,13 +6,13 @@ import importlib
 import importlib.util
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from linalgkit._core.array import numpy_namespace, to_numpy
 from linalgkit._demos._context import Context
 from linalgkit._demos._measure import Meter
-from linalgkit._demos._section import Comparison
+from linalgkit._demos._section import Comparison, too_narrow
 from linalgkit._demos._table import NOTHING, Table
 from linalgkit.completion import CompletionResult, complete_matrix
 from linalgkit.datasets import LowRankEntries, low_rank_entries
@@ -75,7 +75,10 @@ def rate(context: Context, problem: LowRankEntries) -> list[Rated]:
     """Complete the table in every way that is installed."""
     rivals = {"cmfrec": _cmfrec, "implicit": _implicit}
     installed = [name for name in rivals if importlib.util.find_spec(name) is not None]
-    return [_ours(context, problem), *(rivals[name](problem) for name in installed)]
+    found = [_ours(context, problem), *(rivals[name](problem) for name in installed)]
+    for way in found:
+        context.done(way.name, way.seconds)
+    return found
 
 
 def _ours(context: Context, problem: LowRankEntries) -> Rated:
@@ -163,16 +166,19 @@ def rating_comparison(problem: LowRankEntries, everyone: list[Rated]) -> Compari
     ours = everyone[0]
     rivals = [found for found in everyone[1:] if not math.isnan(found.error)]
     m, n = problem.shape
-    told = (
+    alone = Comparison(
         f"{problem.matrix.nnz:,} noisy entries of {m:,} x {n:,}",
         f"relative error {ours.error:.4f}, rank {ours.result.rank if ours.result else 0} found",
         f"{100 * ours.covered:.1f} % in {100 * _LEVEL:.0f} % intervals",
         ours.seconds,
+        broken=too_narrow(ours.covered, _LEVEL),
     )
     if not rivals:
-        return Comparison(*told)
-    rival = rivals[0]
-    return Comparison(*told, rival.name, rival.seconds, "error", ours.error, rival.error)
+        return alone
+    return replace(
+        alone, rival=rivals[0].name, rival_seconds=rivals[0].seconds, measure="error",
+        value=ours.error, rival_value=rivals[0].error,
+    )  # fmt: skip
 
 
 def rating_legend(problem: LowRankEntries, everyone: list[Rated]) -> str:

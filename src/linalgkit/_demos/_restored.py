@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from linalgkit._core.validation import AccuracyWarning
 from linalgkit._demos._context import Context
 from linalgkit._demos._measure import Meter
 from linalgkit._demos._photographs import photographs
-from linalgkit._demos._section import Comparison
+from linalgkit._demos._section import Comparison, too_narrow
 from linalgkit._demos._table import NOTHING, Table
 from linalgkit.completion import CompletionResult, complete_matrix
 
@@ -102,13 +103,18 @@ def restore(context: Context, picture: Picture) -> list[Restored]:
     """Restore the photograph and a piece of it in every way."""
     piece = picture.piece()
     _ours(context, piece, "")  # what is compiled at first use
-    return [
-        _ours(context, picture, "complete_matrix"),
-        _interpolated(picture),
-        _ours(context, piece, "complete_matrix, a piece"),
-        _interpolated(piece, ", the piece"),
-        _chained(context, piece),
+    ways: list[Callable[[], Restored]] = [
+        lambda: _ours(context, picture, "complete_matrix"),
+        lambda: _interpolated(picture),
+        lambda: _ours(context, piece, "complete_matrix, a piece"),
+        lambda: _interpolated(piece, ", the piece"),
+        lambda: _chained(context, piece),
     ]
+    found = []
+    for way in ways:
+        found.append(way())
+        context.done(found[-1].name, found[-1].seconds)
+    return found
 
 
 # ------------------------------------------------------------------------------------ patches
@@ -283,6 +289,7 @@ def _beside(ours: Restored, rival: Restored) -> Comparison:
         "error",
         error,
         other,
+        broken=too_narrow(ours.covered, LEVEL),
     )
 
 

@@ -194,6 +194,7 @@ def rows_of_patches(context: Context, trials: int) -> tuple[Photographs, list[Wa
                 way.picked.append(found)
                 way.excess.append(problem.excess(found.x))
                 bar.update(1)
+            context.done(way.name, way.set_up + sum(found.seconds for found in way.picked))
     return problem, ways
 
 

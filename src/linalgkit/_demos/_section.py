@@ -82,6 +82,10 @@ class Comparison:
         Of the measure.
     same : str
         What is said of the answer where nothing is compared beside the time.
+    is_extrapolated : bool
+        Whether the time of the rival is that of a few points, times as many as there are.
+    broken : str
+        What ours promised and did not keep.
     """
 
     input: str
@@ -94,6 +98,8 @@ class Comparison:
     value: float = math.nan
     rival_value: float = math.nan
     same: str = "same answer"
+    is_extrapolated: bool = False
+    broken: str = ""
 
     @property
     def ratio(self) -> float:
@@ -102,14 +108,26 @@ class Comparison:
 
     @property
     def lost(self) -> list[str]:
-        """In what the rival is ahead."""
+        """In what the rival is ahead, and what was promised and not kept."""
         is_slow = self.ratio < 1 / _EVEN
         is_worse = bool(self.measure) and self.value > self.rival_value * _EVEN
-        return ["time"] * is_slow + [self.measure] * is_worse
+        return ["time"] * is_slow + [self.measure] * is_worse + [self.broken] * bool(self.broken)
+
+    @property
+    def mark(self) -> str:
+        """How it is shown: behind in something, without a measured rival, or ahead."""
+        if self.lost:
+            return "fair"
+        return "none" if math.isnan(self.ratio) or self.is_extrapolated else "good"
 
     @property
     def verdict(self) -> str:
         """How ours stands in a few words, losing included."""
+        return f"{self._beside}; {self.broken}" if self.broken else self._beside
+
+    @property
+    def _beside(self) -> str:
+        """How ours stands beside the rival."""
         if math.isnan(self.ratio):
             return "no rival"
         speed = _word(self.ratio, "faster", "slower", "as fast")
@@ -117,6 +135,11 @@ class Comparison:
             return f"{speed}, {self.same}"
         gain = _gain(self.value, self.rival_value)
         return f"{speed}, {_word(gain, 'smaller', 'larger', 'equal')} {self.measure}"
+
+
+def too_narrow(covered: float, level: float) -> str:
+    """Return what is to be said of intervals that hold less than they should, by half a percent."""
+    return "intervals too narrow" if covered < level - 0.005 else ""
 
 
 def _gain(ours: float, rival: float) -> float:

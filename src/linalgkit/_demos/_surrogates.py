@@ -188,6 +188,9 @@ def surrogate_cases(context: Context, trials: int) -> tuple[list[Case], list[str
             adapted = Case(model, f"up to degree {_MOST}", indices, context)
             for case in (plain, adapted):
                 _race(case, trials, context.seed, bar)
+                for name in WAYS:
+                    seconds = sum(sum(case.trials[name, ratio].seconds) for ratio in RATIOS)
+                    context.done(f"{model.name}, {case.label}, {name}", seconds)
             cases += [plain, adapted]
             notes += [note, _bound(adapted, context.seed)]
     return cases, notes

@@ -92,6 +92,7 @@ def tile_ways(context: Context) -> list[Way]:
     with context.progress("blocks", total=len(jobs)) as bar:
         for job in jobs:
             ways.append(job())
+            context.done(ways[-1].name, ways[-1].seconds)
             bar.update(1)
     return ways
 

@@ -102,7 +102,7 @@ def _pictures(channels: Path, million: Path) -> list[Picture]:
 
 def _save_channels(study: Uplink, path: Path) -> None:
     """Save the mean errors over the signal-to-noise ratio, and each single one."""
-    figure = empty_figure(SupportDisplay([_HOST.ones(1)]), (12.0, 4.6))
+    figure = empty_figure(SupportDisplay([_HOST.ones(1)]), (12.0, 5.2))
     left, right = grid(figure, 1, 2)
     for way, style, colour in zip(WAYS, _STYLES, _COLOURS, strict=True):
         errors = [mean(study.errors(way, snr)) for snr in study.snrs]
@@ -112,7 +112,11 @@ def _save_channels(study: Uplink, path: Path) -> None:
     left.set_xticks(study.snrs)
     left.set_xlabel("signal over noise, dB", color=INK)
     left.set_ylabel("relative squared error of the channel", color=INK)
-    left.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=1, loc="lower left")
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
+    figure.legend(
+        handles=list(left.lines), loc="outside lower center", ncols=4, frameon=False, fontsize=8,
+        labelcolor=INK,
+    )  # fmt: skip
     _draw_each(study, study.snrs[len(study.snrs) // 2], right)
     figure.savefig(path, dpi=90)
 

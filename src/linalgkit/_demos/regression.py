@@ -48,8 +48,8 @@ _LEGEND = (
 
 _FACE = Face(
     "Least squares, certified",
-    "Predict every pixel of two photographs from the pixels around it: half a million equations "
-    "for 75 unknowns. Find the coefficients to rounding with a number that proves it, or from a "
+    "Predict every pixel of two photographs from the pixels around it: each is an equation for "
+    "75 unknowns. Find the coefficients to rounding with a number that proves it, or from a "
     "sketch of the rows that come only once, with an interval for each of them.",
     """\
 from linalgkit.regression import lstsq, sketched_lstsq
@@ -106,6 +106,7 @@ def run(context: Context) -> Section:
     with traced_memory(), context.progress("least squares", total=len(solvers)) as bar:
         for solver in solvers:
             solver.run()
+            context.done(solver.name, solver.meter.seconds)
             bar.update(1)
     story.tell(_table(solvers, A, b), "\n".join(_LEGEND), tuple(_notes(solvers)))
     picture = story.file("neighbour-filter.png")

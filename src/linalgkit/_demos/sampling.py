@@ -49,7 +49,7 @@ _FACE = Face(
     "Few points, well chosen",
     "A model that takes hours can be run only a few hundred times: choose the runs such that a "
     "polynomial fitted to them is nearly the best one, and know before the first run how well the "
-    "fit will be conditioned. The same sampler picks 200 of half a million rows of a regression.",
+    "fit will be conditioned. The same sampler picks 200 rows of a regression, one a pixel.",
     """\
 from linalgkit.sampling import Legendre, TensorBasis, multi_index, sample_design, weighted_lstsq
 

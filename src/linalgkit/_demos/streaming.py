@@ -27,7 +27,7 @@ _DEFAULT_BATCH = 5  # scikit-learn's default, in multiples of the columns
 
 _FACE = Face(
     "Top eigenvectors of rows that come once",
-    "Half a million small squares of two photographs go by once, and none of them is kept: find "
+    "Small squares of two photographs, all that there are, go by once, and none is kept: find "
     "the patterns that explain most of their variance, which are the principal components. In "
     "random order a few vectors of memory are enough; in reading order, where neighbours are "
     "nearly equal, most one-pass methods go wrong, and should say so.",
@@ -69,8 +69,9 @@ def _pictures(patches: Path, spectra: Path) -> list[Picture]:
         Picture(
             patches,
             "Eigenvectors drawn as small colour patches, one row of patches for each contender.",
-            "The eigenvectors as patches, the exact ones first: a constant, then slopes and bars. "
-            "A row that looks like the first one has the right answer.",
+            "The eigenvectors as patches, for each of the two inputs the exact ones first: a "
+            "constant, then slopes and bars. A row is right where it looks like the exact one of "
+            "its own input; signs are free.",
         ),
         Picture(
             spectra,
@@ -83,10 +84,12 @@ def _pictures(patches: Path, spectra: Path) -> list[Picture]:
 
 def _comparisons(report: Report, streams: list[PatchStream]) -> list[Comparison]:
     rival = _name(_DEFAULT_BATCH * streams[0].n_columns)
-    ways = (("portfolio", "random order"), ("any order", "reading order"))
+    shuffled, reading = (f"{stream.n_rows:,} patches" for stream in streams)
     return [
-        report.comparison(ours, rival, order, f"{stream.n_rows:,} patches, {order}")
-        for (ours, order), stream in zip(ways, streams, strict=True)
+        report.comparison("portfolio", rival, "random order", f"{shuffled}, random order"),
+        report.comparison("portfolio", EXACT, "random order", f"{shuffled}, random order"),
+        report.comparison("gram", EXACT, "random order", f"{shuffled}, random order"),
+        report.comparison("any order", rival, "reading order", f"{reading}, reading order"),
     ]
 
 
@@ -151,6 +154,7 @@ def _race(contenders: list[Contender], stream: PatchStream, label: str, context:
             bar.update(int(block.shape[0]))
         for contender, method in turns:
             contender.finish(method)
+            context.done(f"{contender.name}, {label}", contender.meter.seconds)
 
 
 def _take(contender: Contender, method: Method, block: Array) -> None:

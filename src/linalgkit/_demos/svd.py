@@ -215,6 +215,7 @@ def _race(everyone: list[Stream], patches: PatchStream, n_batches: int, context:
             bar.update(int(block.shape[0]))
         for contender, model in turns:
             contender.finish(model)
+            context.done(contender.name, contender.meter.seconds)
     return exact
 
 

@@ -20,7 +20,6 @@ from linalgkit._core.array import (
     Namespace,
     array_namespace,
     asarray,
-    detached,
     device,
     is_complex,
     numpy_namespace,
@@ -29,6 +28,7 @@ from linalgkit._core.array import (
     widest_dtype,
     working_dtype,
 )
+from linalgkit._core.estimator import as_array
 from linalgkit._core.state import PortablePickle
 from linalgkit._core.validation import check_array_2d, check_finite_block, check_finite_blocks
 
@@ -182,7 +182,7 @@ def kronecker_factors(
     ValueError
         If there is no factor, a shape does not fit, or an entry is NaN or infinite.
     """
-    arrays = tuple(map(detached, _listed(factors)))
+    arrays = tuple(as_array(H, f"factors[{i}]") for i, H in enumerate(_listed(factors)))
     for i, H in enumerate(arrays):
         check_array_2d(f"factors[{i}]", H, min_rows=1)
     others = () if like is None else (like,)
@@ -262,11 +262,11 @@ def kronecker_data(
     Storage: none where dtypes agree, else copies of what is converted.
     """
     _listed(factors)
+    y = as_array(y, "y")
     try:
         array_namespace(y)
     except TypeError as error:
         raise TypeError(f"y: {error}") from None
-    y = detached(y)
     checked = kronecker_factors(factors, like=y, are_finite=are_finite)
     xp, sizes = checked.xp, checked.sizes
     flat, has_snapshots = _layout(sizes, tuple(map(int, y.shape)))

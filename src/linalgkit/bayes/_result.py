@@ -20,6 +20,7 @@ from linalgkit._core.array import (
     widest_float,
 )
 from linalgkit._core.modes import mode_products
+from linalgkit._core.printing import leading, number, told
 from linalgkit._core.scaling import ldexp, silent
 from linalgkit._core.validation import check_array_2d
 from linalgkit.bayes._model import Prepared, wide_host
@@ -174,6 +175,18 @@ class KronSBLResult:
     status: str
     _units: Units = field(repr=False)
     _posterior: PosteriorLike | None = field(repr=False)
+
+    def __str__(self) -> str:
+        sizes, widths = (" x ".join(f"{n:,}" for n in ns) for ns in (self.shape, self.widths))
+        gain = number(self.excluded_gain)
+        return told(
+            f"Sparse unknown, {sizes} of {widths} slices ({self.method})",
+            ("first mode", leading(self.support[0])),
+            ("noise variance", number(self.noise_var)),
+            ("slope left", number(self.kkt_residual)),
+            ("gain left out", gain and f"{gain} nats, prices {', '.join(map(number, self.price))}"),
+            status=self.status,
+        )
 
     # ------------------------------------------------------------------------------ answers
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from linalgkit._core.array import Array
+from linalgkit._core.estimator import as_array
 from linalgkit._core.scaling import silent
 from linalgkit._core.validation import check_choice, check_float, check_int, message
 from linalgkit.chebyshev import _calculus, _evaluate
@@ -50,7 +51,7 @@ class Calculus(Holder):
         About ``2 prod r_k`` flops a point. Storage: blocks of points, some MiB beyond the result.
         """
         check_choice("outside", outside, OUTSIDE)
-        return _evaluate.scattered(self._parts, x, outside)
+        return _evaluate.scattered(self._parts, as_array(x, "x"), outside)
 
     def grid(self, *grids: Array, outside: str = "raise") -> Array:
         """Return the values on a tensor grid.
@@ -125,7 +126,7 @@ class Calculus(Holder):
             As for values at points.
         """
         check_choice("outside", outside, OUTSIDE)
-        return _evaluate.gradient(self._parts, x, outside)
+        return _evaluate.gradient(self._parts, as_array(x, "x"), outside)
 
     # ------------------------------------------------------------------------------ calculus
 

@@ -110,7 +110,7 @@ def chebtucker(
     max_degree, max_rank : int
         Where degrees and ranks that are found must end.
     max_evals : int, default 100 000 000
-        Evaluations that are never exceeded; at least 1000.
+        Evaluations that are never exceeded; at least 1000. ``1e6`` is taken as an integer.
     n_iter : int, default 0
         Sweeps of alternating least squares (HOOI) after the truncation; of use for `ranks` far
         below those that the tolerance needs.
@@ -200,7 +200,7 @@ def chebtucker(
         ranks=ranks,
         max_degree=max_degree,
         max_rank=max_rank,
-        max_evals=check_int("max_evals", max_evals, _FEWEST_EVALS),
+        max_evals=_checked_budget(max_evals, None, 1),
         n_iter=n_iter,
         pivots=pivots,
         n_check=n_check,
@@ -322,7 +322,9 @@ def _checked_pivots(pivots: Any, intervals: Sequence[Interval]) -> Array | None:
 
 
 def _checked_budget(max_evals: Any, pivots: Array | None, d: int) -> int:
-    """Return the budget, which must allow for the first lines."""
+    """Return the budget, which must allow for the first lines; 1e6 is an integer here."""
+    if isinstance(max_evals, float) and max_evals.is_integer():
+        max_evals = int(max_evals)
     if pivots is None:
         return check_int("max_evals", max_evals, _FEWEST_EVALS)
     count = int(pivots.shape[0])

@@ -24,6 +24,7 @@ from linalgkit._core.array import (
     to_numpy,
     working_dtype,
 )
+from linalgkit._core.printing import number, relative, told
 from linalgkit._core.scaling import ldexp_float
 from linalgkit._core.state import State, Stateful
 from linalgkit._core.validation import check_int, message
@@ -121,6 +122,20 @@ class Holder(Stateful):
             f"ChebTucker(domain={box}, ranks={self.ranks}, degrees={self.degrees}, "
             f"dtype={dtype_name(self._parts.xp, self.dtype)}, "
             f"error_estimate={self.error_estimate:.2g}, status={self.status!r})"
+        )
+
+    def __str__(self) -> str:
+        box = " x ".join(f"[{a:g}, {b:g}]" for a, b in self.domain)
+        known = self._known_size
+        error = number(self.error_estimate)
+        if known:
+            error = relative(self.error_estimate, known, f"its size ({self.error_norm})")
+        return told(
+            f"Function on {box}",
+            ("ranks", " x ".join(map(str, self.ranks))),
+            ("degrees", " x ".join(map(str, self.degrees))),
+            ("error", error and f"about {error}"),
+            status=self.status,
         )
 
     # --------------------------------------------------------------------------------- state

@@ -30,6 +30,10 @@ from linalgkit.completion._sources import is_masked, without_nullable
 from linalgkit.completion._triples import checked_dtype
 
 _HOST = numpy_namespace()
+# Residuals of a column, as a share of its standard deviation, below which it is interpolated, and
+# above which its own mean would have fitted it better.
+_INTERPOLATED, _WORSE = 1e-3, 1.0
+_PIECE = 2**22  # entries at a time whose residuals are formed
 #: Options of `complete_matrix` that an imputer leaves alone.
 _FIXED = {"init": "svd", "continuation": True, "polish": True, "center": False, "callback": None}
 
@@ -97,7 +101,11 @@ class LowRankImputer(TransformerMixin, Stateful):
     Warns
     -----
     AccuracyWarning
-        In `fit`, for columns without any observed entry, and as :func:`complete_matrix`.
+        In `fit`, for columns without any observed entry, for columns of very different units, and
+        as :func:`complete_matrix`. Units are taken to differ too much where the observed entries of
+        one column are fitted worse than by its own mean, and those of another, which then rules
+        the sum of squares, to 1e-3 of its standard deviation (root mean squares; columns that are
+        constant do not count).
 
     See Also
     --------
@@ -282,6 +290,7 @@ class LowRankImputer(TransformerMixin, Stateful):
             data = observed_as("X", table, thread_count(options["n_threads"]))
             answer = fitted(data, options)
         _warn_of_empty(data)
+        _warn_of_units(table, answer, getattr(X, "columns", None))
         self._answer = answer
         self._set_features(features)
         return table
@@ -366,10 +375,57 @@ def _warn_of_empty(data: Observed) -> None:
     """Warn of columns without any observed entry."""
     empty = _HOST.flatnonzero(data.columns.lengths == 0)
     if empty.shape[0]:
-        shown = ", ".join(str(int(j)) for j in empty[:5]) + (", ..." if empty.shape[0] > 5 else "")
         warnings.warn(
-            f"No entry of the columns {shown} is observed: they are filled with the offset of the "
-            "row and the mean. Leave them out if that is not wanted.",
+            f"No entry of {_listed(empty, None)} is observed: it is filled with the offset of the "
+            "row and the mean. Leave it out if that is not wanted.",
             AccuracyWarning,
             stacklevel=4,
         )
+
+
+def _warn_of_units(table: Array, result: CompletionResult, names: Any) -> None:
+    """Warn where one column is interpolated at the cost of others."""
+    shares = _residual_shares(table, result)
+    worse, rulers = (_HOST.flatnonzero(x) for x in (shares > _WORSE, shares < _INTERPOLATED))
+    if worse.shape[0] and rulers.shape[0]:
+        warnings.warn(
+            f"The observed entries of {_listed(worse, names)} are fitted worse than by the mean of "
+            f"the column, while {_listed(rulers, names)}, of far larger numbers, is fitted "
+            "exactly: the units differ too much, and what is filled in may be far off in every "
+            "column. Bring the columns to one scale first, for instance by "
+            "make_pipeline(StandardScaler(), LowRankImputer()).",
+            AccuracyWarning,
+            stacklevel=4,
+        )
+
+
+def _listed(columns: Any, names: Any) -> str:
+    """Return the first few columns, by their names where they have some."""
+    shown = [str(int(j)) if names is None else str(names[int(j)]) for j in columns[:5]]
+    more = ", ..." if columns.shape[0] > 5 else ""
+    return f"column{'s' * (columns.shape[0] > 1)} {', '.join(shown)}{more}"
+
+
+def _residual_shares(table: Array, result: CompletionResult) -> Any:
+    """Return the residuals of each column over its standard deviation, on the host."""
+    xp = array_namespace(table)
+    rows, n = (int(size) for size in table.shape)
+    step = max(1, _PIECE // rows)
+    parts = []
+    for j in range(0, n, step):
+        piece = slice(j, min(j + step, n))
+        parts.append(_shares(xp, table[:, piece], result.block(None, piece)))
+    return to_numpy(xp.concat(parts))
+
+
+def _shares(xp: Namespace, X: Array, model: Array) -> Array:
+    """Return root mean squares of residuals over standard deviations; NaN for constants."""
+    missing = xp.isnan(X)
+    zero = xp.zeros_like(X)
+    number = xp.clip(xp.sum(xp.astype(~missing, xp.int64), axis=0), 1, None)
+    mean = xp.sum(xp.where(missing, zero, X), axis=0) / xp.astype(number, X.dtype)
+    spread = xp.sum(xp.where(missing, abs(zero), abs(X - mean)) ** 2, axis=0)
+    left = xp.sum(xp.where(missing, abs(zero), abs(X - model)) ** 2, axis=0)
+    rounding = (16 * xp.finfo(spread.dtype).eps * abs(mean)) ** 2
+    varies = spread > rounding * xp.astype(number, spread.dtype)
+    return xp.sqrt(left / xp.where(varies, spread, xp.full_like(spread, xp.nan)))

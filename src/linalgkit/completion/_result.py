@@ -20,6 +20,7 @@ from linalgkit._core.array import (
     to_numpy,
 )
 from linalgkit._core.capabilities import capability
+from linalgkit._core.printing import leading, number, told
 from linalgkit._core.state import State, Stateful
 from linalgkit.completion import _graph, _intervals, _top
 from linalgkit.completion._factors import parameters
@@ -146,6 +147,18 @@ class CompletionResult(Stateful):
         if isinstance(self._pattern, Observed):  # the values need not be kept
             self.__dict__["_pattern"] = Pattern.of(self._pattern)
         self.__dict__["loss_history"] = tuple(self.loss_history)
+
+    def __str__(self) -> str:
+        m, n = self.shape
+        return told(
+            f"Completed matrix, {m:,} x {n:,}, of rank {self.rank:,} after {self.sweeps:,} sweeps",
+            ("singular values", leading(self.singular_values)),
+            ("noise", number(self.noise_estimate)),
+            ("residual norm", number(self.residual_norm)),
+            ("held-out error", number(self.validation_rmse)),
+            status=self.status,
+            meaning=self.message.rstrip("."),
+        )
 
     # ------------------------------------------------------------------------------- answers
 

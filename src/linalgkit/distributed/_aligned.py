@@ -1,8 +1,10 @@
 """Arrays as they come from another process, moved to where numbers of their size may lie.
 
-A cluster hands over several arrays in one run of bytes, in which they begin anywhere. NumPy and
-compiled loops go through such arrays another way, more slowly and with other roundings, so that
-the last bits of an answer would depend on who has computed what.
+A cluster hands over several arrays in one run of bytes, in which they begin anywhere, and those
+with gaps between their numbers arrive without them. NumPy, BLAS and compiled loops go through such
+arrays another way, with other roundings, so that the last bits of an answer would depend on who
+has computed what. Every task therefore has its arrays aligned and without gaps, in the order of
+rows or of columns that they had.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from linalgkit._core.array import numpy_namespace
+from linalgkit._core.array import array_namespace, is_sparse, numpy_namespace
 
 _HOST = numpy_namespace()
 _OPENED = ("linalgkit", "scipy")  # whose objects are looked into
@@ -22,11 +24,17 @@ def called(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*map(aligned, arguments))
 
 
-def aligned(x: Any) -> Any:
-    """Return an object whose NumPy arrays are aligned; the object itself unless it is an array.
+def owned(x: Any) -> Any:
+    """Return a copy of some rows of an array or CSR matrix; it does not keep the rest alive."""
+    return x.copy() if is_sparse(x) else array_namespace(x).asarray(x, copy=True)
 
-    Arrays in tuples, lists and dictionaries, in the attributes of the library's objects and of
-    sparse matrices, and around nested functions are replaced by equal ones.
+
+def aligned(x: Any) -> Any:
+    """Return an object whose NumPy arrays are aligned and have no gaps between their numbers.
+
+    It is the object itself unless it is, or holds, an array to be moved. Arrays in tuples, lists
+    and dictionaries, in the attributes of the library's objects and of sparse matrices, and around
+    nested functions are replaced by equal ones.
     """
     seen: set[int] = set()
     waiting: list[Any] = []
@@ -58,7 +66,9 @@ def _look_into_cells(function: FunctionType, waiting: list[Any]) -> None:
 def _replaced(x: Any, waiting: list[Any]) -> Any:
     """Return an equal value with aligned arrays, itself where they are; objects are noted."""
     if isinstance(x, _HOST.ndarray):
-        return x if x.flags.aligned else x.copy()
+        if not (x.flags.c_contiguous or x.flags.f_contiguous):
+            return x.copy(order="C")  # as they travel
+        return x if x.flags.aligned else x.copy(order="K")
     if isinstance(x, (tuple, list)):
         new = [_replaced(item, waiting) for item in x]
         if all(a is b for a, b in zip(new, x, strict=True)):

@@ -40,10 +40,12 @@ from linalgkit.completion._request import check_request
 from linalgkit.completion._shards import Shard, ShardedLines, ShardedObserved, sharded_observed
 from linalgkit.completion._sources import Source, exponent_of, read
 from linalgkit.completion._weights import read_weights
-from linalgkit.distributed._graph import computed, mapped, once, reduced, shared_key, task
-from linalgkit.distributed._parts import Parts, as_parts
+from linalgkit.distributed._aligned import owned
+from linalgkit.distributed._graph import computed, once, reduced, shared_key, task
+from linalgkit.distributed._parts import Parts, as_parts, naming
 
 _HOST = numpy_namespace()
+_SHARD_ENTRIES = 100_000  # fewer are not worth the tasks of a shard in each half sweep
 _SOLVERS = ("auto", "pcg", "direct")
 _ON_A_SAMPLE = (
     "Choose on a sample of the rows, with linalgkit.completion.complete_matrix, or let shrink=True "
@@ -74,7 +76,8 @@ def complete_matrix(
     weights : like `A`, optional
         Weights of squared errors, in the same parts as `A` (vectors beside tuples).
     n_shards : int, optional
-        Shards of each side; as many as `A` has parts by default. Blocks of rows stay as they are.
+        Shards of each side. By default as many as `A` has parts, but no more than one for each
+        100000 entries. Blocks of rows are joined, and never cut.
     **options : object
         Those of :func:`linalgkit.completion.complete_matrix` but for `mask`, `validation` and
         `n_threads`: with `alpha` a number and `solver` "auto", "pcg" or "direct".
@@ -110,10 +113,10 @@ def complete_matrix(
 
     Storage: with `p` shards, ``2 N / p`` entries a worker's shard pair, and ``(m + n) k`` numbers
     while a half sweep is done; ``10 (m + n) k`` for the client. Moved: each entry twice, once; then
-    ``(m + n) k`` numbers to each worker and as many back, in sum, for a sweep. The deal takes ``p
-    p`` small tasks. Shards stay in the memory of the workers (of this process with threads) as long
-    as the result, until its pattern has been brought here; one that is lost with its worker is made
-    again from the data.
+    ``(m + n) k`` numbers to each worker and as many back, in sum, for a sweep. The deal takes a
+    small task for each shard and part, and every half sweep one for each shard. Shards stay in the
+    memory of the workers (of this process with threads) as long as the result, until its pattern
+    has been brought here; one that is lost with its worker is made again from the data.
 
     Examples
     --------
@@ -131,7 +134,7 @@ def complete_matrix(
     """
     chosen = _checked_options(rank, options)
     parts = as_parts(A, name="A")
-    beside = None if weights is None else as_parts(weights, name="weights")
+    beside = None if weights is None else as_parts(weights, name="weights", vectors=True)
     observed = deal(parts, beside, n_shards)
     request = check_request(observed, rank, **chosen)
     return answer(observed, request, fit(observed, request))
@@ -189,12 +192,15 @@ def deal(parts: Parts, weights: Parts | None, n_shards: int | None) -> ShardedOb
         )
     beside: Sequence[Any] = [None] * len(parts) if weights is None else weights.tasks
     surveys = computed(
-        *(task("survey", _survey, a, w) for a, w in zip(parts.tasks, beside, strict=True))
+        *(
+            task("survey", _survey, k, a, w)
+            for k, (a, w) in enumerate(zip(parts.tasks, beside, strict=True))
+        )
     )
     surveys = list(surveys) if len(parts) > 1 else [surveys]
     whole = _whole(surveys)
-    count = check_int("n_shards", n_shards, 1) if n_shards is not None else len(parts)
-    row_cuts = whole.offsets if whole.stacked else _even_cuts(whole.row_counts, count)
+    count = _shard_count(whole, len(parts), n_shards)
+    row_cuts = _even_cuts(whole.row_counts, count, whole.offsets if whole.stacked else None)
     column_cuts = _even_cuts(whole.column_counts, count)
     splits = [
         task("split", _split, a, w, whole.offsets[i] if whole.stacked else 0, whole.exponents,
@@ -204,31 +210,22 @@ def deal(parts: Parts, weights: Parts | None, n_shards: int | None) -> ShardedOb
     m, n = whole.shape
     shards = [_gathered(splits, "columns", j, column_cuts, m) for j in range(len(column_cuts) - 1)]
     if whole.stacked:
-        rows = [
-            task(
-                "shard",
-                _joined,
-                "row",
-                row_cuts[i],
-                row_cuts[i + 1],
-                n,
-                task("piece", _piece, s, "rows", 0),
-            )
-            for i, s in enumerate(splits)
-        ]
+        rows = _stacked(splits, whole.offsets, row_cuts, n)
     else:
         rows = [_gathered(splits, "rows", j, row_cuts, n) for j in range(len(row_cuts) - 1)]
     held = dask.persist(*rows, *shards)
     xp, where = namespace_of(whole.like)
     return sharded_observed(
-        ShardedLines(whole.row_counts, row_cuts, held[: len(rows)], run, n, xp, where),
-        ShardedLines(whole.column_counts, column_cuts, held[len(rows) :], run, m, xp, where),
+        ShardedLines(whole.row_counts, row_cuts, held[: len(rows)], _on_shards, n, xp, where),
+        ShardedLines(whole.column_counts, column_cuts, held[len(rows) :], _on_shards, m, xp, where),
         dtype=whole.like.dtype, weighted=weights is not None,
         exponent=whole.exponents[0], weight_exponent=whole.exponents[1],
     )  # fmt: skip
 
 
-def run(label: str, function: Any, shards: Sequence[Any], own: Sequence[Any], shared: Any) -> Any:
+def _on_shards(
+    label: str, function: Any, shards: Sequence[Any], own: Sequence[Any], shared: Any
+) -> Any:
     """Run a function on all shards; what is shared travels once to each worker."""
     sent = once(shared)
     tasks = [task(label, function, s, mine, sent) for s, mine in zip(shards, own, strict=True)]
@@ -293,14 +290,39 @@ def _exponents(surveys: list[_Survey]) -> tuple[int, int]:
     return exponent_of(sample, xp, dtype, largest), exponent_of(one, xp, real, weight)
 
 
-def _even_cuts(counts: Array, n_shards: int) -> list[int]:
-    """Return where shards of about the same number of entries begin, and the number of lines."""
+def _shard_count(whole: _Whole, n_parts: int, n_shards: int | None) -> int:
+    """Return how many shards a side shall have: no more than are worth a task each."""
+    if n_shards is not None:
+        return check_int("n_shards", n_shards, 1)
+    return min(n_parts, max(1, int(whole.row_counts.sum()) // _SHARD_ENTRIES))
+
+
+def _even_cuts(counts: Array, n_shards: int, allowed: list[int] | None = None) -> list[int]:
+    """Return where shards of about the same number of entries begin, and the number of lines.
+
+    They begin where it is allowed, in increasing order; by default with any line.
+    """
     work = _HOST.concat([_HOST.zeros(1, dtype=_HOST.int64), _HOST.cumsum(counts)])
     goals = work[-1] * _HOST.arange(1, n_shards) // n_shards
     inner = _HOST.searchsorted(work, goals)
+    if allowed is not None:
+        places = _HOST.asarray(allowed)
+        inner = places[_HOST.searchsorted(places, inner)]
     return [
         int(x) for x in _HOST.unique(_HOST.concat([inner, _HOST.asarray([0, counts.shape[0]])]))
     ]
+
+
+def _stacked(
+    splits: Sequence[Delayed], offsets: list[int], cuts: list[int], n_other: int
+) -> list[Delayed]:
+    """Return shards of rows, each of consecutive blocks."""
+    shards = []
+    for start, stop in itertools.pairwise(cuts):
+        own = [s for s, a in zip(splits, offsets[:-1], strict=True) if start <= a < stop]
+        pieces = [task("piece", _piece, s, "rows", 0) for s in own]
+        shards.append(task("shard", _joined, "row", start, stop, n_other, *pieces))
+    return shards
 
 
 def _gathered(
@@ -329,10 +351,11 @@ def _read(part: Any, weights: Any) -> tuple[Source, Array | None, int]:
     return source, found, exponent
 
 
-def _survey(part: Any, weights: Any) -> _Survey:
-    source, w, exponent = _read(part, weights)
+def _survey(index: int, part: Any, weights: Any) -> _Survey:
+    with naming(index, "A"):
+        source, w, exponent = _read(part, weights)
+        _check_finite(source)
     xp, y = source.xp, source.values
-    _check_finite(source)
     lines, others = _coordinates(source)
     if y.shape[0] == 0:
         largest = component = heaviest = 0.0
@@ -344,7 +367,7 @@ def _survey(part: Any, weights: Any) -> _Survey:
     m, n = source.shape
     by_row, by_column = (_HOST.bincount(i, minlength=size) for i, size in ((lines, m), (others, n)))
     return _Survey(
-        source.kind, source.shape, y[:0], by_row, by_column, largest, component, heaviest
+        source.kind, source.shape, owned(y[:0]), by_row, by_column, largest, component, heaviest
     )
 
 
@@ -442,19 +465,22 @@ def plan(model: MatrixCompletion, source: Any, y: Any = None, *, fanin: int) -> 
         raise TypeError("y must be None for MatrixCompletion: the entries hold their values.")
     params = model.get_params(deep=False)
     params["rng"] = shared_key(params["rng"])
-    leaves = mapped("entries", _collected, as_parts(source).tasks, params)
+    sent, parts = once(params), as_parts(source).tasks
+    leaves = [task("entries", _collected, k, part, sent) for k, part in enumerate(parts)]
     return reduced("entries", _merged, leaves, fanin)
 
 
-def _collected(part: Any, params: dict[str, Any]) -> MatrixCompletion:
+def _collected(index: int, part: Any, params: dict[str, Any]) -> MatrixCompletion:
     """Return an object that has taken in the entries of one part."""
     if not isinstance(part, (tuple, list)) or len(part) != 4:
         raise TypeError(
             "parts for MatrixCompletion must be tuples (rows, cols, values, shape), got "
-            f"{type(part).__name__}. Blocks of rows are for distributed.complete_matrix."
+            f"{type(part).__name__} in part {index}. Blocks of rows are for "
+            "distributed.complete_matrix."
         )
     rows, cols, values, shape = part
-    return MatrixCompletion(**params).partial_fit(rows, cols, values, shape)
+    with naming(index, "source"):
+        return MatrixCompletion(**params).partial_fit(rows, cols, values, shape)
 
 
 def _merged(a: MatrixCompletion, b: MatrixCompletion) -> MatrixCompletion:

@@ -16,9 +16,10 @@ from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import as_array
 from linalgkit._core.row_buffer import row_slice
 from linalgkit._core.validation import check_int
-from linalgkit.distributed._graph import computed, reduced, shared_key, task
-from linalgkit.distributed._parts import aligned, as_parts
+from linalgkit.distributed._graph import computed, once, reduced, shared_key, task
+from linalgkit.distributed._parts import aligned, as_parts, check_axes
 from linalgkit.distributed._shared_segments import (
+    NO_ROWS,
     Held,
     SharedSegments,
     check_has_rows,
@@ -30,7 +31,7 @@ from linalgkit.distributed._shared_segments import (
 from linalgkit.streaming import StreamingEigh, StreamingEighResult
 from linalgkit.streaming._exact_passes import Passes, Reader, Sums, as_refined, start_basis
 from linalgkit.streaming._exact_passes import check_refinable as check_refinable_stream
-from linalgkit.streaming._inputs import as_csr
+from linalgkit.streaming._inputs import as_csr, check_joins, in_dtype
 from linalgkit.streaming._options import RANDOM_ORDER_METHODS, Options
 from linalgkit.streaming._refine import Search
 
@@ -112,7 +113,8 @@ def top_eigenvector(
 
     Notes
     -----
-    What equals the serial answer, up to the rounding of sums joined in another order:
+    What equals the serial answer, up to the rounding of sums joined in another order (from a
+    Generator as `rng` one key is drawn for all parts, and so another sketch than a stream draws):
 
     - ``"gram"``, ``"nystrom"``: eigenvalues, eigenvectors, residual and norm. `gap` and
       `error_estimate` of ``"gram"`` are statistical estimates from snapshots of the largest part,
@@ -179,19 +181,31 @@ class _Fit:
 
     def task(self) -> Delayed:
         """Return the task of the fitted object."""
-        method = self.options.method
+        method, lead = self.options.method, None
         if method == "auto":
-            method = computed(task("method", _method, self.start, self.parts.tasks[0]))
-        fitted = self._shared() if method in RANDOM_ORDER_METHODS else self._merged()
+            lead = self._lead()
+            method = lead.method_
+        fitted = self._shared() if method in RANDOM_ORDER_METHODS else self._merged(lead)
         if self.n_passes is not None:
             fitted = self._refined(fitted)
         return task("finish", _finished, fitted, self.rng)
 
-    def _merged(self) -> Delayed:
-        """Fit every part and merge by a tree."""
+    def _lead(self) -> StreamingEigh:
+        """Return an object that has seen the first row; parts are read until there is one."""
+        for part in self.parts.not_empty():
+            lead: StreamingEigh | None = computed(task("lead", _lead, self.start, part))
+            if lead is not None:
+                return lead
+        raise ValueError(NO_ROWS)
+
+    def _merged(self, lead: Any) -> Delayed:
+        """Fit every part, in the dtype of the first, and merge by a tree."""
+        if lead is None and self.options.dtype is None:
+            lead = task("lead", _lead, self.start, (self.parts.not_empty() or self.parts.tasks)[0])
+        lead = once(lead)
         weights: list[Any] = self.weights or [None] * len(self.parts)
-        pairs = zip(self.parts.tasks, weights, strict=True)
-        leaves = [task("eigh-fit", _leaf, self.start, part, w) for part, w in pairs]
+        pairs = enumerate(zip(self.parts.tasks, weights, strict=True))
+        leaves = [task("eigh-fit", _leaf, self.start, lead, k, *pair) for k, pair in pairs]
         return reduced("eigh", _merged_models, leaves, self.fanin)
 
     def _shared(self) -> Delayed:
@@ -243,15 +257,31 @@ def _checked_options(model: StreamingEigh) -> Options:
     return options
 
 
-def _method(model: StreamingEigh, part: Any) -> str:
-    """Return the method that "auto" chooses for rows like these."""
+def _lead(model: StreamingEigh, part: Any) -> StreamingEigh | None:
+    """Return an object that has seen the first row of a part, if there is one."""
     rows = as_csr(as_array(part))
-    return str(empty_like(model).partial_fit(row_slice(rows, 0, min(1, rows.shape[0]))).method_)
+    check_axes(rows.shape, "the first part of source")
+    return empty_like(model).partial_fit(row_slice(rows, 0, 1)) if rows.shape[0] else None
 
 
-def _leaf(model: StreamingEigh, part: Any, weights: Any) -> StreamingEigh:
-    """Fit one part."""
-    return empty_like(model).partial_fit(part, sample_weight=weights)
+def _leaf(
+    model: StreamingEigh, lead: StreamingEigh | None, index: int, part: Any, weights: Any
+) -> StreamingEigh:
+    """Fit one part; its rows become those of the first part in dtype, as they would in a stream."""
+    check_axes(as_array(part).shape, f"part {index} of source")
+    leaf = empty_like(model)
+    leaf._n_blocks = index  # which messages name
+    given = part if lead is None else _like(part, lead, index)
+    return leaf.partial_fit(given, sample_weight=weights)
+
+
+def _like(part: Any, lead: StreamingEigh, index: int) -> Any:
+    """Return a part in the working dtype of an object; itself where it has it."""
+    rows, space = as_array(part), lead._fitted_stream().space
+    if not rows.shape[0] or rows.dtype == space.dtype:
+        return part
+    check_joins(as_csr(rows), space, index)
+    return in_dtype(rows, space)
 
 
 def _merged_models(a: StreamingEigh, b: StreamingEigh) -> StreamingEigh:

@@ -13,6 +13,7 @@ worker, in blocks as in memory, and what the parts give is merged in order by a 
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
@@ -21,10 +22,12 @@ import dask
 from dask.delayed import Delayed
 
 from linalgkit._core.array import Array, DType, is_sparse
+from linalgkit._core.estimator import as_array
 from linalgkit._core.operators import Operator
 from linalgkit._core.scaling import silent
 from linalgkit._core.sparse import as_csr, csr_concat
 from linalgkit._core.validation import check_array_2d, check_float, check_int
+from linalgkit.distributed._aligned import owned
 from linalgkit.distributed._beside import beside
 from linalgkit.distributed._graph import computed, once, reduced, task
 from linalgkit.distributed._parts import as_parts
@@ -150,7 +153,7 @@ class PartEquations(Equations):
         return found
 
     def _starts(self) -> list[int]:
-        return [sum(self._lengths[:k]) for k in range(len(self._lengths))]
+        return [0, *itertools.accumulate(self._lengths)][:-1]
 
     def blocks(self, **_: Any) -> Iterator[tuple[int, Operator, Array]]:
         """Not for these: they are gone through side by side."""
@@ -214,7 +217,8 @@ class _Pass:
 
 def _part(index: int, A: Any, b: Any, weights: Any) -> Part:
     """Return a part as it is used, after checking it by itself."""
-    A, _ = check_array_2d(f"A in part {index}", A, allow_sparse=True)
+    name = f"A in part {index}"
+    A, _ = check_array_2d(name, as_array(A, name), allow_sparse=True)
     b = _right_side(b)
     if b.shape[0] != A.shape[0]:
         raise ValueError(
@@ -233,7 +237,7 @@ def _part(index: int, A: Any, b: Any, weights: Any) -> Part:
 
 
 def _head(part: Part) -> Head:
-    return Head(int(part.A.shape[0]), part.A[:0, :], part.b[:0, ...])
+    return Head(int(part.A.shape[0]), owned(part.A[:0, :]), owned(part.b[:0, ...]))
 
 
 def _folded(part: Part, start: int, plan: _Pass) -> Any:
@@ -250,7 +254,7 @@ def _folded(part: Part, start: int, plan: _Pass) -> Any:
 def _every(part: Part, first: int, step: int) -> Part:
     """Return every `step`-th row from `first` on, without weights."""
     first = min(first, int(part.A.shape[0]))
-    return Part(part.A[first::step, :], part.b[first::step, ...], None)
+    return Part(owned(part.A[first::step, :]), owned(part.b[first::step, ...]), None)
 
 
 def _checked(found: Any, start: int, block: Operator, B: Array) -> bool:

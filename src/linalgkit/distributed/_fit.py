@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from typing import Any, Protocol, TypeVar, cast
 
@@ -106,8 +107,12 @@ def fit(
     For KronSBL `source` are the factors, in memory, and `y` the snapshots. Rows of parts for a
     SketchedRegressor are counted first, which reads those whose length is not known.
 
-    "Exact" is exact up to the rounding of one sum; the tree has one shape for one number of
-    parts, so that any number of workers, any scheduler and any retry give the same bits.
+    The first part that is not empty gives the dtype, as in a stream. From a Generator as `rng` of
+    `model` one key is drawn for all parts; an int or None is used as it is, or made one.
+
+    "Exact" is exact up to the rounding of one sum; for KronSBL beyond ``max(2 M, 1024)`` snapshots,
+    and for numbers found by iteration, up to its tolerance. The tree has one shape for one number
+    of parts, so that any number of workers, any scheduler and any retry give the same bits.
 
     Storage a worker: the state of the serial object, `fanin` states in a merge, and one part.
     Moved: `(p - 1)` states for `p` parts, over ``log(p) / log(fanin)`` levels.
@@ -125,10 +130,23 @@ def fit(
     """
     check_int("fanin", fanin, 2)
     family = _family_of(model)
+    _check_options(type(model).__name__, family, options)
     if compute and hasattr(family, "run"):
         return cast(_Model, family.run(model, source, y, fanin=fanin, **options))
     found = family.plan(model, source, y, fanin=fanin, **options)
     return cast(_Model, computed(found) if compute else found)
+
+
+def _check_options(name: str, family: Any, options: dict[str, Any]) -> None:
+    """Refuse options that the family has not."""
+    parameters = inspect.signature(family.plan).parameters.values()
+    own = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "fanin"]
+    unknown = sorted(set(options) - set(own))
+    if unknown:
+        raise TypeError(
+            f"{', '.join(unknown)}: not an option of fit for {name}. Known are "
+            f"{', '.join(['fanin', 'compute', *own])}; options of the method belong to the model."
+        )
 
 
 def _family_of(model: Any) -> Any:

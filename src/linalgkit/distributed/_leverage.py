@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import dask
@@ -11,14 +12,16 @@ from dask.delayed import Delayed
 
 from linalgkit._core.array import Array, DType, dtype_name, is_sparse, numpy_namespace
 from linalgkit._core.capabilities import capability
+from linalgkit._core.estimator import as_array
 from linalgkit._core.linalg import tsqr
 from linalgkit._core.operators import DenseOperator, Operator, SparseOperator, as_operator
 from linalgkit._core.random import as_generator
 from linalgkit._core.row_buffer import block_kind, check_same_kind
 from linalgkit._core.sparse import as_csr, csr_concat
 from linalgkit._core.validation import check_array_2d, check_choice, check_finite_block, check_int
+from linalgkit.distributed._aligned import called, owned
 from linalgkit.distributed._equations import on_cluster
-from linalgkit.distributed._graph import computed, mapped, reduced, task
+from linalgkit.distributed._graph import computed, mapped, once, reduced, task
 from linalgkit.distributed._parts import as_parts
 from linalgkit.sketching import SketchOperator
 from linalgkit.sketching import leverage_scores as serial
@@ -113,25 +116,30 @@ def leverage_scores(
     """
     check_choice("method", method, METHODS)
     fanin, generator = check_int("fanin", fanin, 2), as_generator(rng)
-    tasks: list[Delayed] = [
-        task("rows", _part, k, part) for k, part in enumerate(as_parts(A, name="A").tasks)
-    ]
-    if on_cluster() if persist is None else persist:
+    given = as_parts(A, name="A").tasks
+    tasks: list[Delayed] = [task("rows", _part, k, part) for k, part in enumerate(given)]
+    is_kept = on_cluster() if persist is None else persist
+    if is_kept:
         tasks = list(dask.persist(*tasks))
     found = computed(*mapped("look", _head, tasks))
     heads = [found] if len(tasks) == 1 else list(found)
     _check_alike(heads)
-    kept = [(part, head.n) for part, head in zip(tasks, heads, strict=True) if head.n]
-    d = int(heads[0].A.shape[1])
-    if not kept or d == 0:
-        return da.zeros((sum(n for _, n in kept),))
-    like, lengths = as_operator(heads[0].A), [n for _, n in kept]
-    tasks = [part for part, _ in kept]
+    full = [k for k, head in enumerate(heads) if head.n]
+    lengths, d = [heads[k].n for k in full], int(heads[0].A.shape[1])
+    like = as_operator(heads[0].A)
+    if not full or d == 0:
+        return da.zeros((sum(lengths),), chunks=(tuple(lengths) or (0,),), dtype=_dtype(like))
+    tasks = [tasks[k] for k in full]
     if is_sparse(heads[0].A) and d > sum(lengths):
         return _on_the_client(tasks, lengths)
     matrix = _Matrix(like, tasks, lengths, _exponents(heads, like), fanin)
-    maps = whitening(matrix, method, generator)
-    return _joined(mapped("scores", _scores, tasks, matrix.exponents, *maps), lengths, like)
+    maps = [once(item) for item in (matrix.exponents, *whitening(matrix, method, generator))]
+    if is_kept:
+        return _joined(mapped("scores", _scores, tasks, *maps), lengths, like)
+    # A graph of arrays is fused under the same names: it may hold no task of another graph.
+    return _joined(
+        [task("scores", _scores_of_part, k, given[k], *maps) for k in full], lengths, like
+    )
 
 
 def _check_alike(heads: list[_Head]) -> None:
@@ -161,12 +169,16 @@ def _exponents(heads: list[_Head], like: Operator) -> Any:
 
 def _joined(scores: list[Delayed], lengths: list[int], like: Operator) -> Any:
     """Return scores as one dask.array."""
-    dtype: DType = _HOST.dtype(dtype_name(like.xp, finished(_no_scores(like), like).dtype))
     pieces = [
-        da.from_delayed(part, shape=(n,), dtype=dtype)
+        da.from_delayed(part, shape=(n,), dtype=_dtype(like))
         for part, n in zip(scores, lengths, strict=True)
     ]
     return da.concatenate(pieces)
+
+
+def _dtype(like: Operator) -> DType:
+    """Return the dtype of the scores, as NumPy's."""
+    return _HOST.dtype(dtype_name(like.xp, finished(_no_scores(like), like).dtype))
 
 
 def _no_scores(like: Operator) -> Array:
@@ -198,7 +210,7 @@ class _Matrix(Passes):
 
     def sketched(self, S: SketchOperator) -> Array:
         """Return ``S A``."""
-        starts = [sum(self.lengths[:k]) for k in range(len(self.lengths))]
+        starts = [0, *itertools.accumulate(self.lengths)][:-1]
         leaves = [
             task("sketch", _sketched, part, self.exponents, S, start)
             for part, start in zip(self.tasks, starts, strict=True)
@@ -222,7 +234,8 @@ class _Matrix(Passes):
 
 def _part(index: int, A: Any) -> Any:
     """Return a part as it is used, after checking it."""
-    A, _ = check_array_2d(f"A in part {index}", A, allow_sparse=True, min_columns=0)
+    name = f"A in part {index}"
+    A, _ = check_array_2d(name, as_array(A, name), allow_sparse=True, min_columns=0)
     A = as_csr(A) if is_sparse(A) else A
     check_finite_block(A, index, name="A")
     return A
@@ -231,7 +244,7 @@ def _part(index: int, A: Any) -> Any:
 def _head(A: Any) -> _Head:
     n, d = A.shape
     largest = column_sizes(_operator(A, None)) if n and d else _HOST.zeros(d)
-    return _Head(int(n), A[:0, :], largest)
+    return _Head(int(n), owned(A[:0, :]), largest)
 
 
 def _operator(A: Any, exponents: Any) -> DenseOperator | SparseOperator:
@@ -270,6 +283,12 @@ def _energy(A: Any, exponents: Any, W: Array) -> float:
 def _scores(A: Any, exponents: Any, W: Array, C: Array | None) -> Array:
     op = _operator(A, exponents)
     return finished(row_energies(op, W, C), op)
+
+
+def _scores_of_part(index: int, A: Any, exponents: Any, W: Array, C: Array | None) -> Array:
+    """Return the scores of a part that is read again."""
+    scores: Array = called(_scores, _part(index, A), exponents, W, C)
+    return scores
 
 
 def _sum(a: Any, b: Any) -> Any:

@@ -51,8 +51,9 @@ from linalgkit.chebyshev._particles import (
 )
 from linalgkit.chebyshev._parts import Parts
 from linalgkit.chebyshev._recompress import recompress
+from linalgkit.distributed._aligned import owned
 from linalgkit.distributed._graph import computed, mapped, once, reduced, task
-from linalgkit.distributed._parts import as_parts
+from linalgkit.distributed._parts import as_parts, naming
 
 _HOST = numpy_namespace()
 _SINGLE = ("float32", "complex64")
@@ -180,11 +181,11 @@ class _Whole:
 
 def _survey_all(points: Any, charges: Any) -> _Whole:
     """Check all particles; return them in pairs of blocks."""
-    x, q = as_parts(points, name="points"), as_parts(charges, name="charges")
+    x, q = as_parts(points, name="points"), as_parts(charges, name="charges", vectors=True)
     if len(x) != len(q):
         raise ValueError(f"charges must have the {len(x)} parts of points, got {len(q)} parts.")
     tasks = [task("pair", _pair, a, b) for a, b in zip(x.tasks, q.tasks, strict=True)]
-    found = computed(*mapped("survey", _survey, tasks))
+    found = computed(*(task("survey", _survey, pair, k) for k, pair in enumerate(tasks)))
     surveys = list(found) if len(tasks) > 1 else [found]
     xp = array_namespace(*(like for like, _, _ in surveys))
     dtype = dtype_from_name(xp, surveys[0][1])
@@ -197,12 +198,13 @@ def _pair(points: Any, charges: Any) -> tuple[Any, Any]:
     return points, charges
 
 
-def _survey(pair: tuple[Any, Any]) -> tuple[Array, str, float]:
+def _survey(pair: tuple[Any, Any], index: int) -> tuple[Array, str, float]:
     """Return an empty array of the block's library, its dtype and its largest charge."""
-    _, q, like, dtype = checked_particles(*pair)
+    with naming(index, "points and charges"):
+        _, q, like, dtype = checked_particles(*pair)
     xp = array_namespace(like)
     largest = max_abs(q, _HOST) if q.shape[0] else 0.0
-    return like[:0, :], dtype_name(xp, dtype), largest
+    return owned(like[:0, :]), dtype_name(xp, dtype), largest
 
 
 def _prepared(pair: tuple[Any, Any], setting: _Setting) -> System | None:

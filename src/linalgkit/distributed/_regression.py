@@ -42,9 +42,10 @@ def lstsq(
     ----------
     A : dask.array, list of delayed blocks, path, memmap, or list of these
         Blocks of rows, dense or scipy.sparse, (n, d) together.
-    b : dask.array, list of delayed blocks, '.npy' file, memmap, or array (n,) or (n, k)
-        One right side, or several as columns. A list has one block for each part of `A`; all else
-        is cut where `A` is.
+    b : dask.array, list of delayed blocks, '.npy' files, memmap, or array (n,) or (n, k)
+        One right side, or several as columns. A list of blocks has one for each part of `A`; all
+        else, lists of files or numbers too, is cut where `A` is, for which delayed parts of `A`
+        are read once more.
     driver, alpha, rcond, sketch, m, rng
         As for :func:`linalgkit.regression.lstsq`.
     weights : like `b`, optional
@@ -86,9 +87,10 @@ def lstsq(
     BLAS has as many threads. With ``driver="auto"`` the rows that are looked at are spread evenly
     over all parts. Fewer rows than columns are put together on the client.
 
-    Passes: one to check and, for "auto", one for a sample; then three to five for "cholesky" and
-    "sketch_cholqr", and up to a condition of 1e12 some 25 to 45 for "spir" and 45 to 90 for
-    "lsmr", two an iteration.
+    Passes: one for the lengths, if parts of unknown length meet `b` or `weights` that are to be
+    cut as they are; one to check and, for "auto", one for a sample; then three to five for
+    "cholesky" and "sketch_cholqr", and up to a condition of 1e12 some 25 to 45 for "spir" and 45
+    to 90 for "lsmr", two an iteration.
 
     Storage, for p parts of n / p rows, d columns, fanin f: a part and ``2 d^2`` numbers a worker, f
     times that while sums are merged; ``9 d^2 + 2 m d`` on the client. Moved in a pass:
@@ -136,8 +138,8 @@ def sketched_lstsq(
     ----------
     A : dask.array, list of delayed blocks, path, memmap, or list of these
         Blocks of rows, dense or scipy.sparse, (n, d) together.
-    b : dask.array, list of delayed blocks, '.npy' file, memmap, or array (n,) or (n, k)
-        Right sides. A list has one block for each part of `A`; all else is cut where `A` is.
+    b : dask.array, list of delayed blocks, '.npy' files, memmap, or array (n,) or (n, k)
+        Right sides, in parts as for :func:`lstsq`.
     m, eps, delta, alpha
         As for :func:`linalgkit.regression.sketched_lstsq`.
     sketch : str or SketchOperator, default "auto"
@@ -149,7 +151,8 @@ def sketched_lstsq(
     fanin : int, default 8
         Sums that a task of the tree adds up, 2 at least.
     persist : bool, optional
-        As for :func:`lstsq`. Rows are read twice: to be checked, and to be sketched.
+        As for :func:`lstsq`. Rows are read twice: to be checked, and to be sketched; once more
+        for the lengths as there.
 
     Returns
     -------

@@ -6,8 +6,9 @@ segment makes a round for the heavy rows and one for the products.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,11 @@ from dask.delayed import Delayed
 
 from linalgkit._core.estimator import as_array
 from linalgkit._core.row_buffer import row_slice
+from linalgkit._core.validation import check_finite_block
 from linalgkit.distributed._graph import computed, reduced, task
 from linalgkit.distributed._parts import Parts
 from linalgkit.streaming import StreamingEigh
-from linalgkit.streaming._inputs import as_csr
+from linalgkit.streaming._inputs import as_csr, check_joins
 from linalgkit.streaming._observation import Observation
 from linalgkit.streaming._rounds import (
     Pace,
@@ -38,6 +40,9 @@ from linalgkit.streaming._rounds import (
 # A stream is seen by one worker until it has so many blocks: before that its segments are too
 # short to be worth sending.
 _FIRST_BLOCKS = 8
+NO_ROWS = "source must have at least one row, got parts without rows."
+
+_Origins = Sequence[tuple[int, int]]  # number of a part, and the first row of it that is meant
 
 Held = Callable[[Delayed], Delayed]
 
@@ -77,7 +82,9 @@ class SharedSegments:
         self, start: Delayed, parts: Parts, *, center: bool, fanin: int, held: Held
     ) -> None:
         self.fanin, self.held, self.center = fanin, held, center
-        parts = parts.counted().without_empty()
+        parts = parts.counted()
+        self.numbers = [i for i, n in enumerate(parts.lengths or []) if n]  # which messages name
+        parts = parts.without_empty()
         self.tasks, self.lengths, self.starts = parts.tasks, parts.lengths or [], parts.starts()
         self.model = self._begun(start)
 
@@ -88,7 +95,8 @@ class SharedSegments:
             begin = used
             while used < len(self.tasks) and total < wanted:
                 total, used = total + self.lengths[used], used + 1
-            start = done(task("begin", _begun, start, *self.tasks[begin:used]))
+            numbers = (self.numbers or [0])[begin:used]
+            start = done(task("begin", _begun, start, numbers, *self.tasks[begin:used]))
             wanted, self.block_rows = computed(task("wanted", _wanted, start))
         self.used = used
         return start
@@ -103,21 +111,21 @@ class SharedSegments:
         self.places, behind = local.places, n_rows // self.block_rows
         for lo, hi in local.rounds(behind - local.places.first):
             pace = self.held(self._round(pace, lo, hi))
-        rest = self._rows(behind * self.block_rows, n_rows)
-        return task("stream", _with_stream, self.model, pace, *rest)
+        ends = behind * self.block_rows, n_rows
+        return task("stream", _with_stream, self.model, pace, self._cut(*ends), *self._rows(*ends))
 
     def _round(self, pace: Delayed, lo: int, hi: int) -> Delayed:
         """Return the task of the stream at the end of a segment."""
         cuts = self._cuts(lo, hi)
         before: list[Delayed | None] = [None] * (len(cuts) + 1)
         if self.center:
-            surveys = [task("mean", _survey, pace, c.first, *self._of(c)) for c in cuts]
+            surveys = [task("mean", _survey, pace, c.first, *self._named(c)) for c in cuts]
             both = self.held(task("means", _surveyed, pace, *surveys))
             pace = task("mean", _item, both, 0)
             before = [task("mean", _item, both, 1, i) for i in range(len(cuts) + 1)]
         pairs = list(zip(cuts, before, strict=False))
         found = [
-            task("norms", _candidates, pace, c.first, known, *self._of(c))
+            task("norms", _candidates, pace, c.first, known, *self._named(c))
             for c, known in pairs
             if c.is_new
         ]
@@ -148,14 +156,29 @@ class SharedSegments:
     def _of(self, cut: _Cut) -> list[Delayed]:
         return self._rows(cut.first * self.block_rows, cut.stop * self.block_rows)
 
+    def _named(self, cut: _Cut) -> list[Any]:
+        """Return where the rows of a cut come from, and their tasks."""
+        return [self._cut(cut.first * self.block_rows, cut.stop * self.block_rows), *self._of(cut)]
+
     def _rows(self, start: int, stop: int) -> list[Delayed]:
         """Return tasks of the rows in a range, which may lie in several parts."""
-        found = []
-        for part, first, n in zip(self.tasks, self.starts, self.lengths, strict=True):
+        return [
+            self.tasks[i]
+            if b - a == self.lengths[i]
+            else task("rows", _rows_of, self.tasks[i], a, b)
+            for i, a, b in self._ranges(start, stop)
+        ]
+
+    def _cut(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return the part of each of these, as the caller counts them, and its first row there."""
+        return [(self.numbers[i], a) for i, a, _ in self._ranges(start, stop)]
+
+    def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the parts that have rows of a range, each with its own first and last."""
+        for i, (first, n) in enumerate(zip(self.starts, self.lengths, strict=True)):
             a, b = max(start, first) - first, min(stop, first + n) - first
             if a < b:
-                found.append(part if b - a == n else task("rows", _rows_of, part, a, b))
-        return found
+                yield i, a, b
 
 
 def _item(x: Any, *path: int) -> Any:
@@ -170,10 +193,11 @@ def empty_like(model: StreamingEigh) -> StreamingEigh:
     return type(model)(**model.get_params(deep=False))
 
 
-def _begun(model: StreamingEigh, *parts: Any) -> StreamingEigh:
-    """Return an object that has seen further parts."""
+def _begun(model: StreamingEigh, numbers: Sequence[int], *parts: Any) -> StreamingEigh:
+    """Return an object that has seen further parts of these numbers."""
     fresh = empty_like(model).merge(model)
-    for part in parts:
+    for number, part in zip(numbers, parts, strict=True):
+        fresh._n_blocks = number  # which messages name
         fresh = fresh.partial_fit(part)
     return fresh
 
@@ -198,9 +222,23 @@ def _share(rows: Sequence[Any], first: int) -> Share:
     return Share([as_array(X) for X in rows], first)
 
 
-def _survey(pace: Pace, first: int, *rows: Any) -> Any:
+@contextlib.contextmanager
+def _naming(pace: Pace, origins: _Origins, rows: Sequence[Any]) -> Iterator[None]:
+    """Let an error name the part that it is about, and the row there."""
+    try:
+        yield
+    except (TypeError, ValueError):
+        for (number, first), X in zip(origins, rows, strict=True):
+            block = as_csr(as_array(X))
+            check_joins(block, pace.stream.space, number)
+            check_finite_block(block, number, first=first)
+        raise
+
+
+def _survey(pace: Pace, first: int, origins: _Origins, *rows: Any) -> Any:
     """Read a share for its mean."""
-    return survey(pace, _share(rows, first))
+    with _naming(pace, origins, rows):
+        return survey(pace, _share(rows, first))
 
 
 def _surveyed(pace: Pace, *surveys: Any) -> Any:
@@ -208,9 +246,10 @@ def _surveyed(pace: Pace, *surveys: Any) -> Any:
     return surveyed(pace, surveys)
 
 
-def _candidates(pace: Pace, first: int, before: Any, *rows: Any) -> Any:
+def _candidates(pace: Pace, first: int, before: Any, origins: _Origins, *rows: Any) -> Any:
     """Read a share for its heavy rows."""
-    return candidates(pace, _share(rows, first), before)
+    with _naming(pace, origins, rows):
+        return candidates(pace, _share(rows, first), before)
 
 
 def _settled(pace: Pace, *found: Any) -> Pace:
@@ -228,9 +267,10 @@ def _rows_of(part: Any, start: int, stop: int) -> Any:
     return row_slice(as_csr(as_array(part)), start, stop)
 
 
-def _with_stream(model: StreamingEigh, pace: Pace, *rest: Any) -> StreamingEigh:
+def _with_stream(model: StreamingEigh, pace: Pace, origins: _Origins, *rest: Any) -> StreamingEigh:
     """Return an object whose stream is at the end."""
-    return with_stream_of(model, finished(pace, [as_array(X) for X in rest]))
+    with _naming(pace, origins, rest):
+        return with_stream_of(model, finished(pace, [as_array(X) for X in rest]))
 
 
 def with_stream_of(model: StreamingEigh, stream: Any) -> StreamingEigh:
@@ -243,4 +283,4 @@ def with_stream_of(model: StreamingEigh, stream: Any) -> StreamingEigh:
 def check_has_rows(model: StreamingEigh) -> None:
     """Raise ValueError for an object that has seen nothing."""
     if not hasattr(model, "n_features_in_"):
-        raise ValueError("source must have at least one row, got parts without rows.")
+        raise ValueError(NO_ROWS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,11 +13,12 @@ from dask.delayed import Delayed
 
 from linalgkit._core.array import is_dask
 from linalgkit._core.capabilities import capability
+from linalgkit._core.estimator import as_array
 from linalgkit._core.validation import check_int
 from linalgkit.bayes import KronSBL, KronSBLResult
 from linalgkit.bayes._modes import kronecker_factors
 from linalgkit.distributed._graph import computed, once, reduced, shared_key, task
-from linalgkit.distributed._parts import _opener_of, as_parts
+from linalgkit.distributed._parts import _opener_of, as_parts, naming
 
 
 @capability("distributed.kron_sbl", streaming=True)
@@ -62,7 +64,11 @@ def kron_sbl(factors: Sequence[Any], y: Any, *, fanin: int = 8, **options: Any) 
     The hyperparameters depend on the snapshots through ``Y Y^H`` alone, so that a worker hands on
     a triangular factor ``R`` with ``R R^H = Y Y^H`` once it has more than ``max(2 M, 1024)`` of
     them. Support, hyperparameters, noise and evidence are those of all snapshots: the same bits as
-    of the serial object up to that number, up to the rounding of the factors beyond.
+    of the serial object up to that number. Beyond it the iteration starts from numbers that are
+    rounded otherwise, may take more or fewer sweeps, and ends within its tolerance of the same
+    evidence and support; the scale of one mode's hyperparameters against another's is free.
+
+    A part without snapshots changes nothing.
 
     Storage: a part and ``M max(2 M, 1024)`` numbers a worker, up to five times that while a factor
     is found, f times that in a merge of fanin f; on the client as :func:`linalgkit.bayes.kron_sbl`
@@ -110,8 +116,11 @@ def plan(model: KronSBL, source: Any, y: Any = None, *, fanin: int) -> Delayed:
     params = {**model.get_params(deep=False), "callback": None}
     params["rng"] = shared_key(params["rng"])
     sent, factors = once(params), once(list(source))
-    leaves = [task("snapshots", _leaf, type(model), sent, factors, part) for part in _parts_of(y)]
-    return reduced("snapshots", _merged, leaves, fanin)
+    leaves = [
+        task("snapshots", _leaf, type(model), sent, factors, k, part)
+        for k, part in enumerate(_parts_of(y))
+    ]
+    return task("snapshots", _checked, reduced("snapshots", _merged, leaves, fanin))
 
 
 def _parts_of(y: Any) -> list[Any]:
@@ -134,10 +143,28 @@ def _parts_of(y: Any) -> list[Any]:
 
 
 def _leaf(
-    kind: type[KronSBL], params: Mapping[str, Any], factors: Sequence[Any], y: Any
+    kind: type[KronSBL], params: Mapping[str, Any], factors: Sequence[Any], index: int, y: Any
 ) -> KronSBL:
-    """Return an object that has taken in some snapshots."""
-    return kind(**params).partial_fit(factors, y)
+    """Return an object that has taken in some snapshots, or none."""
+    y = as_array(y, "y")
+    if _has_none(y, factors):
+        return kind(**params)
+    with naming(index, "y"):
+        return kind(**params).partial_fit(factors, y)
+
+
+def _has_none(y: Any, factors: Sequence[Any]) -> bool:
+    """Tell whether a part has the shape of snapshots, but none of them."""
+    sizes = tuple(int(H.shape[0]) for H in factors)
+    shape = tuple(y.shape)
+    return shape[-1:] == (0,) and shape[:-1] in (sizes, (math.prod(sizes),))
+
+
+def _checked(model: KronSBL) -> KronSBL:
+    """Refuse parts of which none had a snapshot."""
+    if not hasattr(model, "_stream"):
+        raise ValueError("y must have at least one snapshot, got parts without snapshots.")
+    return model
 
 
 def _merged(a: KronSBL, b: KronSBL) -> KronSBL:

@@ -7,11 +7,14 @@ from typing import Any
 
 from dask.delayed import Delayed
 
+from linalgkit._core.array import is_sparse
 from linalgkit._core.capabilities import capability
+from linalgkit._core.estimator import as_array
 from linalgkit._core.validation import check_int
 from linalgkit.distributed._graph import computed, once, reduced, shared_key, task
-from linalgkit.distributed._parts import Parts, as_parts
+from linalgkit.distributed._parts import Parts, as_parts, check_axes, naming
 from linalgkit.svd import IncrementalSVD, SVDResult
+from linalgkit.svd._inputs import in_dtype
 from linalgkit.svd._options import SVDOptions
 
 
@@ -79,7 +82,7 @@ def tree_svd(blocks: Any, rank: int | None = None, *, fanin: int = 8, **options:
         )
     parts = as_parts(blocks, axis=1, name="blocks")
     model = IncrementalSVD(rank, **options)
-    result: SVDResult = computed(task("svd", _answer, _tree(model, parts, fanin)))
+    result: SVDResult = computed(task("svd", _answer, _tree(model, parts, fanin), "blocks"))
     return result
 
 
@@ -92,7 +95,8 @@ def plan(
     columns, as for ``model.append_columns``. `y` is ignored, as there.
     """
     axis = check_int("axis", axis, 0, 1)
-    return _tree(model, as_parts(source, axis=axis, name="source"), fanin)
+    tree = _tree(model, as_parts(source, axis=axis, name="source"), fanin)
+    return task("svd", _checked, tree, "source", axis)
 
 
 def _tree(model: IncrementalSVD, parts: Parts, fanin: int) -> Delayed:
@@ -106,24 +110,48 @@ def _tree(model: IncrementalSVD, parts: Parts, fanin: int) -> Delayed:
         )
     params["rng"] = shared_key(params["rng"])
     sent, share = once(params), 1.0 / len(parts)
+    first = (parts.not_empty() or parts.tasks)[0]
+    lead = task("lead", _lead, type(model), sent, parts.axis, first)
     leaves = [
-        task("svd", _leaf, type(model), sent, k, share, parts.axis, part)
+        task("svd", _leaf, type(model), sent, lead, k, share, parts.axis, part)
         for k, part in enumerate(parts.tasks)
     ]
     return reduced("svd", _merged, leaves, fanin)
 
 
+def _lead(
+    kind: type[IncrementalSVD], params: Mapping[str, Any], axis: int, part: Any
+) -> IncrementalSVD | None:
+    """Return an object that has taken in the first column, or row, of a part if it has one."""
+    x = as_array(part)
+    check_axes(x.shape, "the first part of the source")
+    if not x.shape[axis]:
+        return None
+    if axis == 0:
+        return kind(**params).partial_fit((x.tocsr() if is_sparse(x) else x)[:1, :])
+    return kind(**params).append_columns((x.tocsc() if is_sparse(x) else x)[:, :1])
+
+
 def _leaf(
     kind: type[IncrementalSVD],
     params: Mapping[str, Any],
+    lead: IncrementalSVD | None,
     index: int,
     share: float,
     axis: int,
     part: Any,
 ) -> IncrementalSVD:
-    """Return an object that has taken in one part, with its share of an absolute tolerance."""
+    """Return an object that has taken in one part, with its share of an absolute tolerance.
+
+    Its dtype becomes that of the first part, as it would in one object.
+    """
+    x = as_array(part)
+    check_axes(x.shape, f"part {index} of the source")
     leaf = kind(**params)
     leaf._share, leaf._n_blocks = share, index  # which messages name
+    if lead is not None and x.shape[axis] and x.dtype != lead._fitted().dtype:
+        with naming(index, "the source"):
+            part = in_dtype(x, lead._fitted())
     return leaf.append_columns(part) if axis == 1 else leaf.partial_fit(part)
 
 
@@ -134,5 +162,13 @@ def _merged(a: IncrementalSVD, b: IncrementalSVD) -> IncrementalSVD:
     return both.merge(b)
 
 
-def _answer(model: IncrementalSVD) -> SVDResult:
-    return model.result()
+def _checked(model: IncrementalSVD, name: str, axis: int) -> IncrementalSVD:
+    """Refuse parts of which none had anything."""
+    if model._stream_or_none() is None:
+        what = ("row", "column")[axis]
+        raise ValueError(f"{name} must have at least one {what}, got parts without {what}s.")
+    return model
+
+
+def _answer(model: IncrementalSVD, name: str) -> SVDResult:
+    return _checked(model, name, 1).result()

@@ -24,10 +24,9 @@ from linalgkit._core.array import (
     asarray,
     device,
     is_in_place,
-    library_of,
     to_numpy,
 )
-from linalgkit._core.sparse import csr_concat, csr_rows, csr_type
+from linalgkit._core.sparse import csr_concat, csr_of_state, csr_rows
 from linalgkit._core.state import PortablePickle, State
 from linalgkit.sketching import SketchOperator
 
@@ -237,13 +236,9 @@ class SparseCell(PortablePickle):
         """Return an empty cell's twin with the rows of a state."""
         cell = self
         for run in state["runs"]:
-            data, indices, ends, beside = (
-                asarray(run[name], xp=self.xp, device=device)
-                for name in ("data", "indices", "indptr", "beside")
-            )
-            kind = csr_type(library_of(data))
-            shape = int(ends.shape[0]) - 1, int(run["width"])
-            cell = cell.with_rows(int(run["at"]), kind((data, indices, ends), shape=shape), beside)
+            rows = csr_of_state(run, int(run["width"]), xp=self.xp, device=device)
+            beside = asarray(run["beside"], xp=self.xp, device=device)
+            cell = cell.with_rows(int(run["at"]), rows, beside)
         return cell
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from linalgkit._core.array import Array
 from linalgkit._core.capabilities import capability
+from linalgkit._core.printing import leading, number, told
 from linalgkit._core.random import PhiloxTiles, undone_on_error
 from linalgkit._core.scaling import ldexp_float, silent
 from linalgkit._core.validation import AccuracyWarning, check_choice, check_float
@@ -71,6 +72,17 @@ class LstsqResult:
     iterations: int
     driver: str
     status: str
+
+    def __str__(self) -> str:
+        d = int(self.x.shape[0])
+        return told(
+            f"Least squares, {d:,} unknowns of rank {self.rank:,} ({self.driver})",
+            ("coefficients", leading(self.x)),
+            ("residual norm", number(self.residual_norm)),
+            ("backward error", number(self.backward_error)),
+            ("condition", number(self.condition)),
+            status=self.status,
+        )
 
 
 @capability(

@@ -16,6 +16,7 @@ from linalgkit._core.array import (
     widest_dtype,
     widest_float,
 )
+from linalgkit._core.printing import leading, number, told
 from linalgkit._core.scaling import ldexp_float, silent
 from linalgkit._core.validation import check_finite_block, check_float
 from linalgkit.regression._intervals import Noise, Product, SketchLaw, Spread, around, check_level
@@ -161,6 +162,18 @@ class SketchedLstsqResult:
     _noise: Noise = field(repr=False)
     _form: Form = field(repr=False)
     _delta: float = field(repr=False)
+
+    def __str__(self) -> str:
+        d = int(self.x.shape[0])
+        return told(
+            f"Least squares from {self.m:,} sketched rows of {self.n_rows:,}, {d:,} unknowns of "
+            f"rank {self.rank:,} ({self.sketch})",
+            ("coefficients", leading(self.x)),
+            ("standard errors", leading(self.stderr)),
+            ("residual norm", number(self.residual_norm)),
+            ("condition", number(self.condition)),
+            status=self.status,
+        )
 
     def ci(self, level: float = 0.95, simultaneous: bool = False) -> tuple[Array, Array]:
         """Return intervals for the unknowns of the least-squares solution.

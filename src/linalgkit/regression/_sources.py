@@ -36,7 +36,7 @@ from linalgkit._core.operators import Operator, as_operator
 from linalgkit._core.row_buffer import block_kind, check_same_kind
 from linalgkit._core.sparse import as_csr
 from linalgkit._core.streams import is_reiterable, row_blocks
-from linalgkit._core.validation import check_array_2d
+from linalgkit._core.validation import check_array_2d, is_in_memory
 
 Pieces = Callable[[int], Iterator[tuple[Any, Array]]]
 
@@ -77,7 +77,8 @@ def find_rows(A: Any, b: Any) -> Rows:
     if b is None:
         return _pairs(A)
     b = _right_side(b)
-    if feature_names(A) is not None or (hasattr(A, "to_numpy") and not is_dask(A)):
+    is_list = isinstance(A, (list, tuple)) and len(A) > 0 and is_in_memory(A)
+    if is_list or feature_names(A) is not None or (hasattr(A, "to_numpy") and not is_dask(A)):
         A = as_array(A, "A")
     elif library_of(A) in LIBRARIES:
         A = detached(A)

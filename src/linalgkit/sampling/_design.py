@@ -26,6 +26,7 @@ from linalgkit._core.array import (
 from linalgkit._core.capabilities import capability
 from linalgkit._core.linalg import hermitian_part
 from linalgkit._core.operator_base import squared_row_norms
+from linalgkit._core.printing import leading, number, told
 from linalgkit._core.random import HostArray, as_generator, undone_on_error
 from linalgkit._core.validation import check_choice, check_float, check_int
 from linalgkit.sampling._bss import bss_subsample
@@ -107,6 +108,16 @@ class Design:
 
     def __len__(self) -> int:
         return int(self.weights.shape[0])
+
+    def __str__(self) -> str:
+        kind = "points" if self.indices is None else "rows"
+        return told(
+            f"Design of {len(self):,} {kind} for {self.dim:,} functions ({self.method})",
+            ("weights", leading(self.weights)),
+            ("lmin, lmax", f"{number(self.lmin)}, {number(self.lmax)} (1, 1 at best)"),
+            ("law", "exact" if self.exact else "approximate"),
+            ("least squares", "unbiased" if self.unbiased else "biased"),
+        )
 
 
 class _Draw(NamedTuple):

@@ -34,6 +34,7 @@ from linalgkit._core.array import (
     working_dtype,
 )
 from linalgkit._core.capabilities import capability
+from linalgkit._core.estimator import as_array
 from linalgkit._core.linalg import eigh_desc
 from linalgkit._core.operator_base import squared_row_norms
 from linalgkit._core.qr import tsqr
@@ -415,7 +416,7 @@ class _Columns:
 
 def _factor_of_rows(B: Any) -> _Factor:
     """Return the factor of ``L = B B^H``."""
-    B, xp = check_array_2d("B", B, min_rows=1)
+    B, xp = check_array_2d("B", as_array(B, "B"), min_rows=1)
     check_finite_block(B, name="B")
     dtype = working_dtype(xp, device(B), B.dtype)
     B = xp.astype(B, dtype, copy=False)

@@ -121,7 +121,8 @@ def error_bound(design: Any, *, is_determined: bool = True) -> ErrorBound:
         f"L2 error is at most {_up(factor)} times the smallest one; at least {_down(acceptance)} "
         f"of all designs fulfil it, {source}."
     )
-    return ErrorBound(factor, "conditional", sup_factor, acceptance, f"{text} {sure}")
+    both = f"{sure} {text}" if math.isfinite(sup_factor) else f"{text} {sure}"  # the firm one first
+    return ErrorBound(factor, "conditional", sup_factor, acceptance, both)
 
 
 def _up(value: float) -> str:

@@ -15,6 +15,7 @@ from linalgkit._core.array import (
     to_numpy,
     working_dtype,
 )
+from linalgkit._core.estimator import as_array
 from linalgkit._core.operator_base import squared_row_norms
 from linalgkit._core.random import HostArray, as_generator, standard_normal
 from linalgkit._core.state import PortablePickle
@@ -200,7 +201,7 @@ def finite_space(
     TypeError, ValueError
         See :class:`~linalgkit.sampling.ProjectionDPP`.
     """
-    X, xp = check_array_2d("X", X, min_rows=1)
+    X, xp = check_array_2d("X", as_array(X, "X"), min_rows=1)
     orthonormal = check_bool("orthonormal", orthonormal)
     check_choice("scores", scores, SCORES)
     n, p = int(X.shape[0]), int(X.shape[1])

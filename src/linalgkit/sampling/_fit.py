@@ -24,6 +24,7 @@ from linalgkit._core.array import (
 from linalgkit._core.capabilities import capability
 from linalgkit._core.estimator import as_array
 from linalgkit._core.linalg import lstsq, matmul_h, norm_fro, qr_positive, svd_desc
+from linalgkit._core.printing import leading, number, told
 from linalgkit._core.random import HostArray
 from linalgkit._core.scaling import ldexp, ldexp_float, silent
 from linalgkit._core.triangular import solve_unchecked
@@ -88,6 +89,16 @@ class LeastSquaresFit:
     n: int
     rank: int
     space: Any = field(repr=False)
+
+    def __str__(self) -> str:
+        m = int(self.coef.shape[0])
+        return told(
+            f"Least-squares fit, {m:,} coefficients of rank {self.rank:,} from {self.n:,} points",
+            ("coefficients", leading(self.coef)),
+            ("residual", number(self.residual)),
+            ("leave-one-out", number(self.error_estimate)),
+            status=self.status,
+        )
 
     def predict(self, points: Any) -> Array:
         """Return the values of the fit.

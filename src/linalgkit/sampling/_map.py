@@ -29,6 +29,7 @@ from linalgkit._core.array import (
     working_dtype,
 )
 from linalgkit._core.capabilities import capability
+from linalgkit._core.estimator import as_array
 from linalgkit._core.operator_base import squared_row_norms
 from linalgkit._core.random import HostArray
 from linalgkit._core.scaling import ldexp, max_abs, scale_exponent
@@ -125,7 +126,7 @@ def map_dpp(X: Array, k: int) -> MapResult:
     >>> found.indices, round(math.exp(found.log_det), 9)
     (array([1, 3]), 36.0)
     """
-    X, xp = check_array_2d("X", X, min_rows=1)
+    X, xp = check_array_2d("X", as_array(X, "X"), min_rows=1)
     n, d = X.shape
     k = check_int("k", k, 1, min(n, d), f"for a matrix of shape {(n, d)}")
     check_finite_block(X)

@@ -29,6 +29,7 @@ from linalgkit._core.array import (
     working_dtype,
 )
 from linalgkit._core.capabilities import capability
+from linalgkit._core.estimator import as_array
 from linalgkit._core.random import HostArray, as_generator, undone_on_error
 from linalgkit._core.scaling import max_abs
 from linalgkit._core.state import PortablePickle
@@ -253,7 +254,7 @@ def hermitian(name: str, A: Array, tolerance: float, xp: Namespace) -> Array:
 
 def check_square(name: str, A: Any) -> tuple[Array, Namespace]:
     """Return a finite square matrix and its namespace, or raise."""
-    A, xp = check_array_2d(name, A, min_rows=1)
+    A, xp = check_array_2d(name, as_array(A, name), min_rows=1)
     if A.shape[0] != A.shape[1]:
         raise ValueError(f"{name} must be square, got shape {tuple(A.shape)}.")
     check_finite_block(A, name=name)

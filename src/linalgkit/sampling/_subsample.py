@@ -21,6 +21,7 @@ from linalgkit._core.array import (
     widest_float,
     working_dtype,
 )
+from linalgkit._core.estimator import as_array
 from linalgkit._core.validation import check_array_2d, check_finite_block
 
 _HOST = numpy_namespace()
@@ -94,7 +95,7 @@ class Rows(NamedTuple):
 
 def checked_rows(A: Any, weights: Any) -> Rows:
     """Check rows and positive weights (None: all 1) and copy them to the host, in double."""
-    A, xp = check_array_2d("A", A, min_rows=1)
+    A, xp = check_array_2d("A", as_array(A, "A"), min_rows=1)
     n, m = (int(length) for length in A.shape)
     if n < m:
         raise ValueError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from linalgkit._core.array import Array, array_namespace, device, working_dtype
+from linalgkit._core.estimator import as_array
 from linalgkit._core.validation import check_finite_block
 from linalgkit.sketching._blocks import finite_product
 
@@ -157,6 +158,7 @@ class AdjointSketch(LeftFactor):
 
     def __matmul__(self, Y: Array) -> Array:
         S, (n, m) = self._sketch, self.shape
+        Y = as_array(Y, "Y")
         xp = array_namespace(Y)
         if Y.ndim not in (1, 2) or Y.shape[0] != m:
             raise ValueError(

@@ -28,6 +28,7 @@ from linalgkit._core.array import (
     to_numpy,
     working_dtype,
 )
+from linalgkit._core.estimator import as_array
 from linalgkit._core.operators import DenseOperator, Operator, SparseOperator, as_operator
 from linalgkit._core.scaling import ldexp, max_abs, scale_exponent, silent
 from linalgkit._core.validation import check_finite_block
@@ -78,6 +79,7 @@ def as_block(name: str, X: Any) -> tuple[Any, bool]:
         if len(X.shape) != 2:
             raise ValueError(f"{name} must be 2-D (rows, columns), got shape {tuple(X.shape)}.")
         return as_operator(X), False
+    X = as_array(X, name)
     xp = array_namespace(X)
     working_dtype(xp, device(X), X.dtype)
     if X.ndim not in (1, 2):

@@ -53,7 +53,7 @@ class Options:
                 'Use "frequent-directions", "oja", "nystrom" or "gram", or leave it at "auto".'
             )
         return cls(
-            n_components=check_int("n_components", params["n_components"], 1),
+            n_components=_n_components(params["n_components"]),
             method=method,
             order=order,
             n_oversamples=_optional_int("n_oversamples", params["n_oversamples"], 0),
@@ -78,6 +78,15 @@ class Options:
         if space.d**2 * (16 if is_complex_dtype(space.xp, space.dtype) else 8) <= budget:
             return "gram"
         return "portfolio" if self.order == "random" else "arbitrary"
+
+
+def _n_components(value: Any) -> int:
+    """Return the number of components; a fraction is taken for a wish that is another class's."""
+    is_fraction = isinstance(value, float) and 0.0 < value < 1.0
+    way_out = (
+        "linalgkit.svd.IncrementalSVD(tol=...) takes a tolerance instead." if is_fraction else ""
+    )
+    return check_int("n_components", value, 1, way_out=way_out)
 
 
 def _optional_int(name: str, value: object, low: int) -> int | None:

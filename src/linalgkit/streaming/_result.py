@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from linalgkit._core.array import Array
+from linalgkit._core.printing import leading, number, told
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,3 +81,15 @@ class StreamingEighResult:
     candidate: str
     order_zscore: float
     status: str
+
+    def __str__(self) -> str:
+        d, k = self.eigenvectors.shape
+        estimate, residual = number(self.error_estimate), number(self.residual)
+        return told(
+            f"{k} eigenpairs of A^H A, {self.n_rows:,} rows of {d:,} numbers ({self.method})",
+            ("eigenvalues", leading(self.eigenvalues)),
+            ("gap", number(self.gap)),
+            ("error", estimate and f"sin^2 of the angle to the population's, about {estimate}"),
+            ("residual", residual and f"{residual} of the largest ({self.residual_kind})"),
+            status=self.status,
+        )

@@ -32,7 +32,7 @@ from linalgkit._core.array import (
 )
 from linalgkit._core.estimator import as_array
 from linalgkit._core.operators import as_operator
-from linalgkit._core.sparse import as_csr
+from linalgkit._core.sparse import as_csr, csr_of_state
 from linalgkit._core.state import PortablePickle
 from linalgkit._core.triangular import NotPositiveDefiniteError, cholesky, solve_triangular
 from linalgkit._core.validation import check_finite_block
@@ -408,7 +408,10 @@ def from_state(state: Any, xp: Namespace, device: Device) -> Any:
         return None
     if not isinstance(state, dict):
         return asarray(state, xp=xp, device=device)
-    import scipy.sparse as sp
-
-    parts = tuple(state[name] for name in ("data", "indices", "indptr"))
-    return sp.csr_array(parts, shape=tuple(state["shape"]))
+    n_rows, n_columns = (int(size) for size in state["shape"])
+    found = csr_of_state(state, n_columns, xp=numpy_namespace())
+    if found.shape[0] != n_rows:
+        raise ValueError(
+            f"the inner product of the state must have {n_rows} rows, got a damaged one."
+        )
+    return found

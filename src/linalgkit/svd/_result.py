@@ -24,6 +24,7 @@ from linalgkit._core.array import (
     widest_dtype,
 )
 from linalgkit._core.linalg import fix_signs
+from linalgkit._core.printing import leading, number, relative, told
 from linalgkit._core.scaling import ldexp, ldexp_float
 from linalgkit._core.validation import AccuracyWarning, check_int
 from linalgkit.svd import _rotations
@@ -86,6 +87,18 @@ class SVDResult:
     status: str
     _enclosure: Enclosure = field(repr=False)
     _exponent: int = field(repr=False)
+
+    def __str__(self) -> str:
+        m = int(self.U.shape[0])
+        bound = number(self.error_spectral_bound)
+        error = relative(self.error_fro, self.norm_fro, f"||A||_F ({self.error_kind})")
+        return told(
+            f"Singular value decomposition of rank {self.rank:,}, {m:,} x {self.n_columns:,}",
+            ("singular values", leading(self.s)),
+            ("error", error),
+            ("in the 2-norm", bound and f"{bound} at most"),
+            status=self.status,
+        )
 
     def sigma_bounds(self) -> tuple[Array, Array]:
         """Return intervals that hold the `rank` largest singular values of ``A``.
