@@ -255,6 +255,8 @@ def _of_file(path: Path, axis: int, name: str, vectors: bool) -> Iterator[_Piece
             "dask.delayed(reader)(path) for other formats."
         )
     store = readable(opener, str(path), name)
+    if path.suffix == ".npy":  # its head is read once, here
+        opener = _opener_of(store) or opener
     yield from _ranges(opener, store, axis, f"{name} in {str(path)!r}", vectors)
 
 
