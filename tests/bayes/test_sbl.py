@@ -566,7 +566,7 @@ def wrong(p: Any) -> dict[str, tuple[Any, type, str]]:
         "tol": ((H, y, {"tol": -1e-3}), ValueError, "tol"),
         "callback": ((H, y, {"callback": 3}), TypeError, "callback"),
         "no snapshot": ((H, y[..., None][..., :0]), ValueError, "at least one snapshot"),
-        "list y": ((H, y.tolist()), TypeError, "y"),
+        "set as y": ((H, {1.0, 2.0}), TypeError, "y"),
     }  # fmt: skip
 
 

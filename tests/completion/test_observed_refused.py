@@ -231,7 +231,7 @@ REFUSED = [
         TypeError,
         "the values of A.*object",
     ),
-    ("object frame", lambda: observe_all(pd.DataFrame([[1.0, "x"]])), TypeError, "object"),
+    ("object frame", lambda: observe_all(pd.DataFrame([[1.0, "x"]])), TypeError, "in column 1"),
     (
         "half",
         lambda: observe_all(np.ones((2, 2), dtype=np.float16)),

@@ -9,7 +9,7 @@ import dask
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _two_processes() -> Iterator[Any]:
     distributed = pytest.importorskip("distributed")
     with (

@@ -180,7 +180,6 @@ BAD_KINDS = {
     "all blocks must be of one kind": (pairs_with(sp.csr_array(np.ones((2, 3))), np.ones(2)), None),
     "A must be real as the first block": (pairs_with(np.ones((2, 3), complex), np.ones(2)), None),
     "b must be real as the first block": (pairs_with(np.ones((2, 3)), np.ones(2, complex)), None),
-    "a source must be an array": ([[1.0, 2.0], [3.0, 4.0]], np.ones(2)),
 }
 
 
