@@ -127,8 +127,8 @@ def test_the_job_prints_answers_and_saves_pictures(
     code = job.main(
         ["--output", str(folder), "--library", library, "--components", "2", "--data", data]
     )
-    out = capsys.readouterr().out
-    assert code == 0
+    out, err = capsys.readouterr()
+    assert code == 0, err
     for word in ("portfolio", "gram", "IncrementalPCA", "Gram + eigh", "z-score", "seconds", "MiB"):
         assert word in out
     assert re.search(r"\n  portfolio, random order: \d+\.\d\d s\n", out)

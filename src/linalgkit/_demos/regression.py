@@ -153,10 +153,11 @@ def _in_memory(equations: NeighbourEquations) -> tuple[Array, Array]:
 
 def _warm_up(A: Array, b: Array, context: Context) -> None:
     """Compile what is compiled at first use, on a small part of the equations."""
-    A, b = A[:_WARM, :], b[:_WARM]
+    few = min(_WARM, int(A.shape[0]))
+    A, b = A[:few, :], b[:few]
     lstsq(A, b, rng=context.seed)
     for kind in _ROWS:
-        sketched_lstsq(A, b, m=_WARM // _LEAST_SAVING, sketch=kind, rng=context.seed)
+        sketched_lstsq(A, b, m=few // _LEAST_SAVING, sketch=kind, rng=context.seed)
 
 
 def _solvers(A: Array, b: Array, equations: NeighbourEquations, context: Context) -> list[Solver]:
