@@ -151,7 +151,7 @@ def test_nullable_columns_are_numbers_and_columns_of_objects_are_not() -> None:
     )
     single = LowRankImputer(**QUICK).fit_transform(frame.astype("Float32"))
     assert single.dtype == np.float32
-    with pytest.raises(TypeError, match="X: a numeric array .*got dtype object in column 'c0'"):
+    with pytest.raises(TypeError, match=r"X: a numeric array .*got dtype object in column 'c0'"):
         LowRankImputer(**QUICK).fit(frame.astype(object))
 
 
