@@ -1,4 +1,7 @@
-"""One cluster of two worker processes for the whole folder, and Dask on two threads elsewhere."""
+"""One cluster of two worker processes a module, and Dask on two threads elsewhere.
+
+An open client allocates memory in threads of its own, which tests of memory would count.
+"""
 
 from __future__ import annotations
 

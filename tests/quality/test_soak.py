@@ -26,9 +26,7 @@ from linalgkit.svd import IncrementalSVD
 
 ROWS, BLOCK, D = 10**7, 125_000, 8
 N_BLOCKS = ROWS // BLOCK
-# Bytes. One byte a row would be 2 MB in the fifth of the stream that is compared; a few hundred kB
-# belong to other threads of the process.
-SLACK = 1_000_000
+SLACK = 100_000  # bytes: books of blocks, not rows; 125 000 rows would take 8 MB
 
 ONE_BY_ONE = ("frequent-directions", "oja")
 
